@@ -1,0 +1,58 @@
+"""Deployment settings, read once per process from `NEARMISS_*` and handed on."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that differs between a laptop and a team's server; scaling out changes the three URLs."""
+
+    model_config = SettingsConfigDict(env_prefix="NEARMISS_", extra="ignore")
+
+    home: Path = Field(
+        default=Path(".nearmiss"), description="folder of everything that has no URL of its own"
+    )
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in the home folder")
+    broker_url: str = Field(default="", description="Redis URL; empty: an embedded Valkey in the home folder")
+    media_url: str = Field(
+        default="", description="fsspec URL of the media store; empty: a folder in the home"
+    )
+    host: str = Field(default="127.0.0.1", description="address that the web process binds")
+    port: int = Field(default=7860, ge=1, le=65535, description="port that the web process binds")
+    lease_s: float = Field(
+        default=45.0, gt=0, description="a job's lease; its heartbeat comes three times as often"
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="attempts without a new checkpoint before a job fails"
+    )
+    person: str = Field(default="me", description="name of the single local user")
+    device: str = Field(default="auto", description="auto, cpu, cuda or mps, for the workers")
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'nearmiss.db'}"
+
+    @property
+    def resolved_media_url(self) -> str:
+        """The media store's URL in force."""
+        return self.media_url or f"file://{self.home.resolve() / 'media'}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the embedded broker listens, when no `broker_url` is given."""
+        return self.home.resolve() / "broker.sock"
+
+    @property
+    def resolved_broker_url(self) -> str:
+        """The broker URL in force, in Celery's spelling."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """This process's settings."""
+    return Settings()

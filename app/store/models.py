@@ -1,0 +1,309 @@
+"""The tables. Times are UTC, written by the database; texts have passed `app.store.text.clean`.
+
+Vocabulary: docs/decisions.md and the glossary in the README. Verdicts are append-only; `current_verdicts`
+is their projection, kept in the same transaction, so that a queue never has to scan the log.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Answer = Literal["match", "no_match", "unsure", "broken_pair"]
+JobKind = Literal["import", "embed", "mine", "fine_tune", "export"]
+JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
+ANSWERS: tuple[str, ...] = get_args(Answer)
+JOB_STATES: tuple[str, ...] = get_args(JobState)
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+CREATED = mapped_column(DateTime(timezone=True), server_default=func.now(), nullable=False)
+
+
+class Table(DeclarativeBase):
+    """Root of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DataSet(Table):
+    """A collection of pairs, imported from one source."""
+
+    __tablename__ = "data_sets"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    source: Mapped[str] = mapped_column(Text, default="")  # what a person named: a folder, a file, "demo"
+    attribution: Mapped[str] = mapped_column(Text, default="")  # shown in the page beside the pictures
+    licence: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = CREATED
+
+
+class Image(Table):
+    """A picture: its bytes lie in the media store under `sha256`."""
+
+    __tablename__ = "images"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(Text)  # stable within the data set: the path in its source
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (UniqueConstraint("data_set_id", "key"),)
+
+
+class Caption(Table):
+    """A text; identical texts of one data set share one row."""
+
+    __tablename__ = "captions"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    text: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (UniqueConstraint("data_set_id", "sha256"),)
+
+
+class Pair(Table):
+    """An image and a caption that the data set puts together."""
+
+    __tablename__ = "pairs"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"), index=True)
+    split: Mapped[str] = mapped_column(String(20), default="train")  # train or held_out
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (
+        UniqueConstraint("image_id", "caption_id"),
+        CheckConstraint("split in ('train', 'held_out')", name="split"),
+        Index("ix_pairs_page", "data_set_id", "split", "id"),
+        Index("ix_pairs_data_set", "data_set_id", "id"),
+    )
+
+
+class Model(Table):
+    """A checkpoint with its lineage: an open_clip name, a local folder, or what a run produced."""
+
+    __tablename__ = "models"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    location: Mapped[str] = mapped_column(Text)  # open_clip's own spelling, or media:KEY for a run's result
+    pretrained: Mapped[str] = mapped_column(String(200), default="")
+    run_id: Mapped[int | None] = mapped_column(Id)  # the run that made it; no cycle of foreign keys
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
+    licence: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = CREATED
+
+
+class Embedding(Table):
+    """Where the vectors of one model for one data set lie: float16 rows aligned with `ids` in the file."""
+
+    __tablename__ = "embeddings"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    image_key: Mapped[str] = mapped_column(Text)  # media keys
+    caption_key: Mapped[str] = mapped_column(Text)
+    num_images: Mapped[int]
+    num_captions: Mapped[int]
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (UniqueConstraint("data_set_id", "model_id"),)
+
+
+class Suggestion(Table):
+    """A candidate with a proposed verdict, a probability, and the signals behind it."""
+
+    __tablename__ = "suggestions"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    proposed: Mapped[str] = mapped_column(String(20))  # an Answer
+    probability: Mapped[float] = mapped_column(Float)  # that the caption truly describes the image
+    score: Mapped[float] = mapped_column(Float)  # cosine under the model
+    impact: Mapped[float] = mapped_column(Float)  # orders the queue; larger comes first
+    group_key: Mapped[str] = mapped_column(String(64), default="")  # near-duplicates share one decision
+    signals: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # name → number
+    reasons: Mapped[list[str]] = mapped_column(JSON, default=list)  # short sentences
+    retired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (
+        UniqueConstraint("model_id", "image_id", "caption_id"),
+        CheckConstraint(f"proposed in {ANSWERS!r}", name="proposed"),
+        Index("ix_suggestions_queue", "data_set_id", "retired_at", "impact", "id"),
+        Index("ix_suggestions_image", "image_id", "caption_id"),
+        Index("ix_suggestions_caption", "caption_id"),
+    )
+
+
+class Verdict(Table):
+    """One answer of one person, never changed; `retracts_id` makes a row an undo of another."""
+
+    __tablename__ = "verdicts"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    uuid: Mapped[str] = mapped_column(String(36), unique=True)  # made by the client: a retry is idempotent
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    answer: Mapped[str | None] = mapped_column(String(20))  # None on an undo
+    confidence: Mapped[float] = mapped_column(Float, default=1.0)
+    person: Mapped[str] = mapped_column(String(200))
+    source: Mapped[str] = mapped_column(String(20), default="manual")  # manual, bulk, import or api
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # whose score was shown
+    score: Mapped[float | None] = mapped_column(Float)
+    retracts_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (
+        CheckConstraint(f"answer is null or answer in {ANSWERS!r}", name="answer"),
+        CheckConstraint("(answer is null) = (retracts_id is not null)", name="undo"),
+        Index("ix_verdicts_candidate", "image_id", "caption_id", "id"),
+        Index("ix_verdicts_data_set", "data_set_id", "id"),
+    )
+
+
+class CurrentVerdict(Table):
+    """The latest standing verdict on an image and a caption."""
+
+    __tablename__ = "current_verdicts"
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"), primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id", ondelete="CASCADE"))
+    answer: Mapped[str] = mapped_column(String(20))
+    __table_args__ = (Index("ix_current_verdicts_data_set", "data_set_id", "answer", "verdict_id"),)
+
+
+class Snapshot(Table):
+    """Frozen data and verdicts, named by the hash of their content (Parquet in the media store)."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    pairs_key: Mapped[str] = mapped_column(Text)  # media keys
+    verdicts_key: Mapped[str] = mapped_column(Text)
+    counts: Mapped[dict[str, int]] = mapped_column(JSON)  # pairs, held_out, and one entry per answer
+    created_at: Mapped[datetime] = CREATED
+
+
+class Job(Table):
+    """Work that outlives a request. The row is the truth; a queue message is only a wake-up.
+
+    A worker holds it by a lease: `token` (a fencing number, one more at each claim) and `lease_until`.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    queue: Mapped[str] = mapped_column(String(20))  # gpu or cpu
+    data_set_id: Mapped[int | None] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    request: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # ids and options of the work
+    request_key: Mapped[str | None] = mapped_column(String(64), unique=True)  # idempotency of the submit
+    state: Mapped[str] = mapped_column(String(20), default="queued")
+    priority: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)  # since the last progress that was saved
+    token: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str] = mapped_column(String(200), default="")
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    asked_to: Mapped[str | None] = mapped_column(String(20))  # cancel or pause
+    sent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # last wake-up
+    done: Mapped[int] = mapped_column(default=0)  # progress in `unit`s
+    total: Mapped[int] = mapped_column(default=0)
+    unit: Mapped[str] = mapped_column(String(20), default="")
+    rate: Mapped[float | None] = mapped_column(Float)  # units per second
+    reason: Mapped[str] = mapped_column(Text, default="")  # why it waits, failed or was cancelled
+    created_by: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime] = CREATED
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    __table_args__ = (
+        CheckConstraint(f"state in {JOB_STATES!r}", name="state"),
+        CheckConstraint("asked_to is null or asked_to in ('cancel', 'pause')", name="asked_to"),
+        Index("ix_jobs_next", "queue", "state", "priority", "id"),
+        Index("ix_jobs_data_set", "data_set_id", "kind", "id"),
+    )
+
+
+class Run(Table):
+    """One fine-tune job: a frozen configuration on a snapshot, from a model to a model."""
+
+    __tablename__ = "runs"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"), index=True)
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshots.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))  # where it starts from
+    name: Mapped[str] = mapped_column(String(200))
+    preset: Mapped[str] = mapped_column(String(40), default="")
+    config_yaml: Mapped[str] = mapped_column(Text)  # clipcore.config, frozen
+    preflight: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # counts shown before the launch
+    metrics_before: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    result_model_id: Mapped[int | None] = mapped_column(Id)
+    checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
+    created_at: Mapped[datetime] = CREATED
+
+
+class Event(Table):
+    """What a job reported; the page reads `where job_id = … and id > …`."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(40))  # step, evaluated, preview, saved, log, state
+    step: Mapped[int | None]
+    body: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (Index("ix_events_job", "job_id", "id"),)
+
+
+class Probe(Table):
+    """A query whose results are watched: a text, or an image of the data set."""
+
+    __tablename__ = "probes"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"), index=True)
+    text: Mapped[str | None] = mapped_column(Text)
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (CheckConstraint("(text is null) <> (image_id is null)", name="one_query"),)
+
+
+class Preview(Table):
+    """A probe's results at a step of a run: ids and scores, best first."""
+
+    __tablename__ = "previews"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    probe_id: Mapped[int] = mapped_column(ForeignKey("probes.id", ondelete="CASCADE"))
+    step: Mapped[int]
+    result_ids: Mapped[list[int]] = mapped_column(JSON)
+    scores: Mapped[list[float]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = CREATED
+    __table_args__ = (UniqueConstraint("run_id", "probe_id", "step"),)
