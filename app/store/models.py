@@ -5,7 +5,7 @@ is their projection, kept in the same transaction, so that a queue never has to 
 """
 
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from sqlalchemy import (
     JSON,
@@ -31,7 +31,7 @@ ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
-CREATED = mapped_column(DateTime(timezone=True), server_default=func.now(), nullable=False)
+Created = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 
 
 class Table(DeclarativeBase):
@@ -57,7 +57,7 @@ class DataSet(Table):
     source: Mapped[str] = mapped_column(Text, default="")  # what a person named: a folder, a file, "demo"
     attribution: Mapped[str] = mapped_column(Text, default="")  # shown in the page beside the pictures
     licence: Mapped[str] = mapped_column(String(200), default="")
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
 
 
 class Image(Table):
@@ -71,7 +71,7 @@ class Image(Table):
     width: Mapped[int]
     height: Mapped[int]
     erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("data_set_id", "key"),)
 
 
@@ -84,7 +84,7 @@ class Caption(Table):
     text: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
     erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("data_set_id", "sha256"),)
 
 
@@ -97,7 +97,7 @@ class Pair(Table):
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
     caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"), index=True)
     split: Mapped[str] = mapped_column(String(20), default="train")  # train or held_out
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (
         UniqueConstraint("image_id", "caption_id"),
         CheckConstraint("split in ('train', 'held_out')", name="split"),
@@ -117,7 +117,7 @@ class Model(Table):
     run_id: Mapped[int | None] = mapped_column(Id)  # the run that made it; no cycle of foreign keys
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
     licence: Mapped[str] = mapped_column(String(200), default="")
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
 
 
 class Embedding(Table):
@@ -131,7 +131,7 @@ class Embedding(Table):
     caption_key: Mapped[str] = mapped_column(Text)
     num_images: Mapped[int]
     num_captions: Mapped[int]
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("data_set_id", "model_id"),)
 
 
@@ -152,7 +152,7 @@ class Suggestion(Table):
     signals: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # name → number
     reasons: Mapped[list[str]] = mapped_column(JSON, default=list)  # short sentences
     retired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (
         UniqueConstraint("model_id", "image_id", "caption_id"),
         CheckConstraint(f"proposed in {ANSWERS!r}", name="proposed"),
@@ -178,7 +178,7 @@ class Verdict(Table):
     model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # whose score was shown
     score: Mapped[float | None] = mapped_column(Float)
     retracts_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (
         CheckConstraint(f"answer is null or answer in {ANSWERS!r}", name="answer"),
         CheckConstraint("(answer is null) = (retracts_id is not null)", name="undo"),
@@ -209,7 +209,7 @@ class Snapshot(Table):
     pairs_key: Mapped[str] = mapped_column(Text)  # media keys
     verdicts_key: Mapped[str] = mapped_column(Text)
     counts: Mapped[dict[str, int]] = mapped_column(JSON)  # pairs, held_out, and one entry per answer
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
 
 
 class Job(Table):
@@ -239,7 +239,7 @@ class Job(Table):
     rate: Mapped[float | None] = mapped_column(Float)  # units per second
     reason: Mapped[str] = mapped_column(Text, default="")  # why it waits, failed or was cancelled
     created_by: Mapped[str] = mapped_column(String(200), default="")
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     __table_args__ = (
@@ -267,7 +267,7 @@ class Run(Table):
     metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result_model_id: Mapped[int | None] = mapped_column(Id)
     checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
 
 
 class Event(Table):
@@ -279,7 +279,7 @@ class Event(Table):
     kind: Mapped[str] = mapped_column(String(40))  # step, evaluated, preview, saved, log, state
     step: Mapped[int | None]
     body: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (Index("ix_events_job", "job_id", "id"),)
 
 
@@ -291,7 +291,7 @@ class Probe(Table):
     data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"), index=True)
     text: Mapped[str | None] = mapped_column(Text)
     image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (CheckConstraint("(text is null) <> (image_id is null)", name="one_query"),)
 
 
@@ -305,5 +305,5 @@ class Preview(Table):
     step: Mapped[int]
     result_ids: Mapped[list[int]] = mapped_column(JSON)
     scores: Mapped[list[float]] = mapped_column(JSON)
-    created_at: Mapped[datetime] = CREATED
+    created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("run_id", "probe_id", "step"),)
