@@ -4,7 +4,7 @@ Vocabulary: docs/decisions.md and the glossary in the README. Verdicts are appen
 is their projection, kept in the same transaction, so that a queue never has to scan the log.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from sqlalchemy import (
@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -19,8 +20,10 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -30,8 +33,20 @@ JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finishe
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
 
+
+class Utc(TypeDecorator[datetime]):
+    """A time that comes back aware of its zone, UTC, from SQLite too."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite hands out naive times; they were written in UTC."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
-Created = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+Created = Annotated[datetime, mapped_column(Utc(), server_default=func.now())]
 
 
 class Table(DeclarativeBase):
@@ -55,6 +70,9 @@ class DataSet(Table):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     source: Mapped[str] = mapped_column(Text, default="")  # what a person named: a folder, a file, "demo"
+    num_images: Mapped[int] = mapped_column(default=0)  # counted at import, so that no page counts rows
+    num_captions: Mapped[int] = mapped_column(default=0)
+    num_pairs: Mapped[int] = mapped_column(default=0)
     attribution: Mapped[str] = mapped_column(Text, default="")  # shown in the page beside the pictures
     licence: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[Created]
@@ -70,7 +88,7 @@ class Image(Table):
     sha256: Mapped[str] = mapped_column(String(64), index=True)
     width: Mapped[int]
     height: Mapped[int]
-    erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    erased_at: Mapped[datetime | None] = mapped_column(Utc())
     created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("data_set_id", "key"),)
 
@@ -83,7 +101,7 @@ class Caption(Table):
     data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
     text: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
-    erased_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    erased_at: Mapped[datetime | None] = mapped_column(Utc())
     created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("data_set_id", "sha256"),)
 
@@ -135,6 +153,13 @@ class Embedding(Table):
     __table_args__ = (UniqueConstraint("data_set_id", "model_id"),)
 
 
+def _open_index(order: str) -> Index:
+    """Only open suggestions are indexed for the queue, so that decided ones never slow it."""
+    is_open = text("state = 'open'")
+    name = f"ix_suggestions_open_{order}"
+    return Index(name, "data_set_id", order, "id", sqlite_where=is_open, postgresql_where=is_open)
+
+
 class Suggestion(Table):
     """A candidate with a proposed verdict, a probability, and the signals behind it."""
 
@@ -148,15 +173,20 @@ class Suggestion(Table):
     probability: Mapped[float] = mapped_column(Float)  # that the caption truly describes the image
     score: Mapped[float] = mapped_column(Float)  # cosine under the model
     impact: Mapped[float] = mapped_column(Float)  # orders the queue; larger comes first
+    uncertainty: Mapped[float] = mapped_column(Float)  # 1 at a probability of one half, 0 at 0 or 1
+    shuffle: Mapped[float] = mapped_column(Float)  # a fixed random number, for the random part of the queue
     group_key: Mapped[str] = mapped_column(String(64), default="")  # near-duplicates share one decision
     signals: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # name → number
     reasons: Mapped[list[str]] = mapped_column(JSON, default=list)  # short sentences
-    retired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    state: Mapped[str] = mapped_column(String(10), default="open")  # open, decided, or retired by a new model
     created_at: Mapped[Created]
     __table_args__ = (
         UniqueConstraint("model_id", "image_id", "caption_id"),
         CheckConstraint(f"proposed in {ANSWERS!r}", name="proposed"),
-        Index("ix_suggestions_queue", "data_set_id", "retired_at", "impact", "id"),
+        CheckConstraint("state in ('open', 'decided', 'retired')", name="state"),
+        _open_index("impact"),
+        _open_index("uncertainty"),
+        _open_index("shuffle"),
         Index("ix_suggestions_image", "image_id", "caption_id"),
         Index("ix_suggestions_caption", "caption_id"),
     )
@@ -230,9 +260,11 @@ class Job(Table):
     attempt: Mapped[int] = mapped_column(default=0)  # since the last progress that was saved
     token: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str] = mapped_column(String(200), default="")
-    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    lease_until: Mapped[float | None] = mapped_column(Float)  # epoch seconds of the database's clock
     asked_to: Mapped[str | None] = mapped_column(String(20))  # cancel or pause
-    sent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # last wake-up
+    sent_at: Mapped[float | None] = mapped_column(
+        Float
+    )  # epoch seconds of the last wake-up; None: the broker has none
     done: Mapped[int] = mapped_column(default=0)  # progress in `unit`s
     total: Mapped[int] = mapped_column(default=0)
     unit: Mapped[str] = mapped_column(String(20), default="")
@@ -240,14 +272,24 @@ class Job(Table):
     reason: Mapped[str] = mapped_column(Text, default="")  # why it waits, failed or was cancelled
     created_by: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[Created]
-    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    started_at: Mapped[datetime | None] = mapped_column(Utc())
+    finished_at: Mapped[datetime | None] = mapped_column(Utc())
     __table_args__ = (
         CheckConstraint(f"state in {JOB_STATES!r}", name="state"),
         CheckConstraint("asked_to is null or asked_to in ('cancel', 'pause')", name="asked_to"),
         Index("ix_jobs_next", "queue", "state", "priority", "id"),
         Index("ix_jobs_data_set", "data_set_id", "kind", "id"),
     )
+
+
+class Worker(Table):
+    """A worker that says every few seconds that it is there: how the page knows whether a job can start."""
+
+    __tablename__ = "workers"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(20))
+    about: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)  # host, process id, device, version
+    seen_at: Mapped[float] = mapped_column(Float)  # epoch seconds of the database's clock
 
 
 class Run(Table):
