@@ -1,0 +1,28 @@
+"""clipcore: the exact, label-aware, memory-bounded contrastive trainer on open_clip. Lazy: torch comes with first use."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "ClipcoreError": "errors",
+    "Example": "data",
+    "FineTuneConfig": "config",
+    "FineTuneData": "data",
+    "Label": "labels",
+    "PairLabels": "labels",
+    "Probe": "finetune",
+    "fine_tune": "finetune",
+    "load_towers": "towers",
+    "preflight": "preflight",
+    "preset": "config",
+    "retrieval_metrics": "evaluate",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clipcore' has no attribute {name!r}")
+    value = getattr(import_module(f"clipcore.{_HOMES[name]}"), name)
+    globals()[name] = value  # a function may bear its module's name (preflight)
+    return value

@@ -1,0 +1,89 @@
+"""Gradient caching: the gradient of one big batch at the memory of a small one. No loss knows of it.
+
+Pass 1 embeds every micro-batch without a graph; the loss gives ∂L/∂embeddings and ∂L/∂(scale, bias) once; pass 2
+replays each micro-batch under its own seed and pushes its slice of the gradient through the tower. The last
+`num_resident` micro-batches keep their graph from pass 1 and skip the second forward; with all of them resident it
+is the plain step. Source: Gao et al. 2021 (GradCache); dropout is replayed by seeding, so a reference can too.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+import torch
+from torch import Tensor
+
+from clipcore.distributed import gather_rows, own_rows
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One tower's work in a step: `encode` maps a micro-batch to embeddings [m, D] with a graph."""
+
+    encode: Callable[[Any], Tensor]
+    micro_batches: Sequence[Any]
+    first_seed: int  # the seed of its first micro-batch; each further one takes the next
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Runs a micro-batch under its own random numbers and leaves the outer generators as they were."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
+
+
+def cached_backward(
+    passes: Sequence[Pass],
+    loss: Callable[..., Tensor],
+    *,
+    num_resident: int = 0,
+    device: torch.device | None = None,
+    autocast: Callable[[], AbstractContextManager[Any]] | None = None,
+) -> Tensor:
+    """Accumulates the gradient of loss(*embeddings) into every leaf; returns the loss, detached.
+
+    `loss` gets one [N, D] tensor a pass (over all ranks, when distributed). Scalars that the loss uses (scale,
+    bias) receive their gradient exactly once.
+    """
+    device = device or torch.device("cpu")
+    graphs: list[list[Tensor | None]] = []
+    leaves: list[Tensor] = []
+    resident = _resident_places(passes, num_resident)
+    for p, tower in enumerate(passes):
+        kept, values = [], []
+        for k, micro_batch in enumerate(tower.micro_batches):
+            keep = (p, k) in resident
+            with seeded(tower.first_seed + k, device), torch.set_grad_enabled(keep):
+                embedding = tower.encode(micro_batch)
+            kept.append(embedding if keep else None)
+            values.append(embedding.detach())
+        graphs.append(kept)
+        leaves.append(gather_rows(torch.cat(values)).requires_grad_())
+    value = loss(*leaves)
+    value.backward()  # type: ignore[no-untyped-call]
+    for tower, kept, leaf in zip(passes, graphs, leaves, strict=True):
+        _replay(tower, kept, own_rows(leaf.grad, leaf), device)
+    return value.detach()
+
+
+def _resident_places(passes: Sequence[Pass], num_resident: int) -> set[tuple[int, int]]:
+    """The last micro-batches of all passes: they are the next to be replayed, so they keep their graph."""
+    places = [(p, k) for p, tower in enumerate(passes) for k in range(len(tower.micro_batches))]
+    return set(places[len(places) - num_resident :]) if num_resident > 0 else set()
+
+
+def _replay(tower: Pass, kept: list[Tensor | None], gradient: Tensor, device: torch.device) -> None:
+    start = 0
+    for k, micro_batch in enumerate(tower.micro_batches):
+        embedding = kept[k]
+        if embedding is None:
+            with seeded(tower.first_seed + k, device), torch.enable_grad():
+                embedding = tower.encode(micro_batch)
+        stop = start + len(embedding)
+        if embedding.requires_grad:
+            embedding.backward(gradient[start:stop].to(embedding.dtype))
+        kept[k] = None
+        start = stop

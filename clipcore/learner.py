@@ -1,0 +1,189 @@
+"""What learns: whole towers, or an adapter on cached embeddings. The loop in finetune.py sees only this.
+
+I images, C captions of the data (numbers), M micro-batch, D embedding.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from clipcore.adapter import Adapter, merge_adapter
+from clipcore.config import FineTuneConfig
+from clipcore.data import PixelSource
+from clipcore.errors import ClipcoreError
+from clipcore.lora import add_lora, merge_lora
+from clipcore.towers import Towers, freeze_batch_norm, save_plain
+
+EMBED_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Normalised vectors of all images [I, D] and captions [C, D] of the data, in its order."""
+
+    image_ID: Tensor
+    caption_CD: Tensor
+
+
+class Learner(Protocol):
+    """One kind of fine-tuning: which parameters learn, and how items become embeddings with a graph."""
+
+    parameters: dict[str, nn.Parameter]
+    towers: Towers
+    device: torch.device
+
+    def images(self, numbers: Sequence[int]) -> Tensor: ...
+    def captions(self, numbers: Sequence[int]) -> Tensor: ...
+    def train(self, mode: bool) -> None: ...
+    def merge(self) -> None: ...
+
+
+class Source:
+    """All images and captions of the data by number, as the towers want them."""
+
+    def __init__(
+        self, towers: Towers, images: Sequence[Any], captions: Sequence[str], config: FineTuneConfig
+    ):
+        budget = 0.25 * config.batch.memory_gb * 1e9
+        self.pixels = PixelSource(
+            images, towers.transform, cache_bytes=budget, threads=config.batch.workers or 2
+        )
+        self.tokens = towers.tokens(captions) if captions else torch.zeros(0, dtype=torch.long)
+        self.num_images, self.num_captions = len(images), len(captions)
+
+
+@torch.no_grad()
+def embed_images(
+    towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
+    towers.model.eval()
+    for i in range(0, len(numbers), EMBED_BATCH):
+        yield towers.images(source.pixels.pixels(numbers[i : i + EMBED_BATCH]).to(device)).float().cpu()
+
+
+@torch.no_grad()
+def embed_captions(
+    towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
+    towers.model.eval()
+    for i in range(0, len(numbers), EMBED_BATCH):
+        yield towers.captions(source.tokens[list(numbers[i : i + EMBED_BATCH])].to(device)).float().cpu()
+
+
+class AdapterLearner:
+    """Linear maps on embeddings that were computed once."""
+
+    def __init__(self, towers: Towers, embeddings: Embeddings, device: torch.device):
+        self.towers, self.device = towers, device
+        self._image_ID = embeddings.image_ID.float().to(device)
+        self._caption_CD = embeddings.caption_CD.float().to(device)
+        self.adapter = Adapter(self._image_ID.shape[1]).to(device)
+        self.parameters = {"adapter.image": self.adapter.image, "adapter.caption": self.adapter.caption}
+
+    def images(self, numbers: Sequence[int]) -> Tensor:
+        return self.adapter.images(self._image_ID[torch.as_tensor(numbers, device=self.device)])
+
+    def captions(self, numbers: Sequence[int]) -> Tensor:
+        return self.adapter.captions(self._caption_CD[torch.as_tensor(numbers, device=self.device)])
+
+    def train(self, mode: bool) -> None:
+        self.adapter.train(mode)
+
+    def merge(self) -> None:
+        merge_adapter(self.adapter, self.towers.model)
+
+
+class TowerLearner:
+    """The towers themselves: all weights, LoRA, the last blocks, or one tower with the other locked."""
+
+    def __init__(self, towers: Towers, source: Source, config: FineTuneConfig, device: torch.device):
+        self.towers, self.source, self.device, self.config = towers, source, device, config
+        towers.model.to(device)
+        self.parameters = trainable(towers.model, config)
+        image_learns = any(name.startswith("visual.") for name in self.parameters)
+        text_learns = any(not name.startswith("visual.") and "logit_" not in name for name in self.parameters)
+        self._locked_images = None if image_learns else self._embed(embed_images, source.num_images)
+        self._locked_captions = None if text_learns else self._embed(embed_captions, source.num_captions)
+
+    def _embed(self, embed: Any, count: int) -> Tensor:
+        """A locked tower in evaluation mode gives the same vector every time: computed once."""
+        return torch.cat(list(embed(self.towers, self.source, range(count), self.device))).to(self.device)
+
+    def images(self, numbers: Sequence[int]) -> Tensor:
+        if self._locked_images is not None:
+            return self._locked_images[torch.as_tensor(numbers, device=self.device)]
+        with self._precision():
+            return self.towers.images(self.source.pixels.pixels(numbers).to(self.device)).float()
+
+    def captions(self, numbers: Sequence[int]) -> Tensor:
+        if self._locked_captions is not None:
+            return self._locked_captions[torch.as_tensor(numbers, device=self.device)]
+        with self._precision():
+            return self.towers.captions(self.source.tokens[list(numbers)].to(self.device)).float()
+
+    def train(self, mode: bool) -> None:
+        self.towers.model.train(mode)
+        if mode:
+            freeze_batch_norm(self.towers.model)
+
+    def merge(self) -> None:
+        if self.config.model.train == "lora":
+            merge_lora(self.towers.model)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.config.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def trainable(model: nn.Module, config: FineTuneConfig) -> dict[str, nn.Parameter]:
+    """The parameters that learn under `config.model.train`, by name; all others are frozen. Scalars always learn."""
+    kind = config.model.train
+    if kind == "lora":
+        add_lora(model, rank=config.model.lora_rank, alpha=config.model.lora_alpha)
+    else:
+        chosen = {id(p) for p in _chosen(model, kind, config.model.last_blocks)}
+        for parameter in model.parameters():
+            parameter.requires_grad_(id(parameter) in chosen)
+    for name in ("logit_scale", "logit_bias"):
+        if getattr(model, name, None) is not None:
+            getattr(model, name).requires_grad_(True)
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _chosen(model: nn.Module, kind: str, last_blocks: int) -> Iterator[nn.Parameter]:
+    visual = list(model.visual.parameters())  # type: ignore[union-attr]
+    inside = {id(p) for p in visual}
+    text = [p for p in model.parameters() if id(p) not in inside]
+    if kind == "all":
+        yield from (*visual, *text)
+    elif kind == "image_tower":
+        yield from visual
+    elif kind == "text_tower":
+        yield from text
+    elif kind == "last_blocks":
+        for tower in (model.visual, getattr(model, "text", model)):
+            transformer = getattr(tower, "transformer", None)
+            blocks = getattr(transformer, "resblocks", None)
+            if blocks is None:
+                raise ClipcoreError(
+                    "This architecture has no list of blocks: train all weights or LoRA instead."
+                )
+            for block in list(blocks)[-last_blocks:]:
+                yield from block.parameters()
+            for name in ("proj", "text_projection"):
+                if isinstance(getattr(tower, name, None), nn.Parameter):
+                    yield getattr(tower, name)
+
+
+def export(learner: Learner, folder: Path, *, half: bool = False) -> None:
+    """Merges what was learned into the towers and writes a plain open_clip checkpoint."""
+    learner.merge()
+    save_plain(learner.towers, folder, half=half)
