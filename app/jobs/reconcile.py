@@ -5,7 +5,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.jobs.presence import num_connected
@@ -64,7 +64,7 @@ def _resend(session: Session) -> list[int]:
 
 def _resend_queue(session: Session, queue: str) -> list[int]:
     """A wake-up counts as lost when a worker is free and does not follow it: else it simply waits."""
-    lost = Job.sent_at.is_(None)
+    lost: ColumnElement[bool] = Job.sent_at.is_(None)
     held = select(func.count()).select_from(Job).where(Job.queue == queue, Job.state.in_(HELD))
     num_free = num_connected(session, queue) - (session.scalar(held) or 0)
     if num_free > 0:

@@ -1,0 +1,1 @@
+"""Bytes: images, thumbnails, embeddings, snapshots, checkpoints, addressed by the hash of their content."""

@@ -1,0 +1,110 @@
+"""Content-addressed files over fsspec: a folder by default, S3 and the like by URL.
+
+A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
+and a reader may cache for ever.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+
+from app.errors import NotFound
+
+
+class MediaStore:
+    """The files under `url` (`file:///folder`, `s3://bucket/prefix`, `memory://`)."""
+
+    def __init__(self, url: str) -> None:
+        self._files: Any
+        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        self._local = "file" in self._files.protocol
+
+    def put(self, data: bytes, *, kind: str, suffix: str = "") -> str:
+        """Keep `data`; its key."""
+        key = content_key(hashlib.sha256(data).hexdigest(), kind=kind, suffix=suffix)
+        self.put_at(key, data)
+        return key
+
+    def put_at(self, key: str, data: bytes) -> None:
+        """Keep `data` under a key that its reader can compute, as thumbnails are; whole or not at all."""
+        if self.exists(key):
+            return
+        if not self._local:
+            self._files.pipe_file(self._full(key), data)  # object stores write whole objects
+            return
+        target = Path(self._full(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes:
+        """The bytes. Raises NotFound."""
+        try:
+            data: bytes = self._files.cat_file(self._full(key))
+        except FileNotFoundError:
+            raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
+        return data
+
+    def open(self, key: str) -> BinaryIO:
+        """A readable file. Raises NotFound."""
+        try:
+            file: BinaryIO = self._files.open(self._full(key), "rb")
+        except FileNotFoundError:
+            raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
+        return file
+
+    def exists(self, key: str) -> bool:
+        """Whether the key is kept."""
+        return bool(self._files.exists(self._full(key)))
+
+    def delete(self, key: str) -> None:
+        """Forget the key; nothing happens where it is not kept."""
+        if self.exists(key):
+            self._files.rm_file(self._full(key))
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the file lies on this machine, or None when the store is elsewhere."""
+        return Path(self._full(key)) if self._local else None
+
+    def put_folder(self, folder: Path, *, kind: str) -> str:
+        """Keep all files of `folder`: the key of a manifest (JSON: relative path → key)."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = {
+            path.relative_to(folder).as_posix(): self.put(path.read_bytes(), kind="files") for path in paths
+        }
+        return self.put(json.dumps(manifest, sort_keys=True).encode(), kind=kind, suffix=".json")
+
+    def get_folder(self, key: str, into: Path) -> Path:
+        """Write the files of a manifest into the folder `into`, which is made; returns it. Raises NotFound."""
+        for name, file_key in self.manifest(key).items():
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.get(file_key))
+        return into
+
+    def manifest(self, key: str) -> dict[str, str]:
+        """Relative path → key of what `put_folder` kept. Raises NotFound."""
+        files: dict[str, str] = json.loads(self.get(key))
+        return files
+
+    def _full(self, key: str) -> str:
+        if ".." in key or key.startswith("/"):
+            raise NotFound(f"{key!r} is no key of the media store")
+        return f"{self._root}/{key}"
+
+
+def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:
+    """The key of content with this hash; two folder levels keep folders small."""
+    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
