@@ -1,0 +1,176 @@
+"""Save verdicts: append-only, idempotent by UUID, the projection kept in the same transaction."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.orm import Session
+
+from app.errors import NearmissError, NotFound
+from app.store.insert import insert, insert_missing
+from app.store.models import (
+    ANSWERS,
+    Answer,
+    Caption,
+    CurrentVerdict,
+    Image,
+    Pair,
+    Suggestion,
+    Verdict,
+)
+
+MAX_DECISIONS = 500  # a request; a browser's outbox sends a few at a time
+Candidate = tuple[int, int]  # image id, caption id
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer to "does this caption describe this image?"; the client makes the UUID."""
+
+    uuid: str
+    image_id: int
+    caption_id: int
+    answer: Answer
+    confidence: float = 1.0
+    suggestion_id: int | None = None  # what was shown, if it was a suggestion
+
+    def __post_init__(self) -> None:
+        check_uuid(self.uuid)
+        if self.answer not in ANSWERS:
+            raise NearmissError(f"the answer is {self.answer!r}; use one of {', '.join(ANSWERS)}")
+        if not 0.0 <= self.confidence <= 1.0:
+            raise NearmissError(f"the confidence is {self.confidence}; give a number from 0 to 1")
+
+
+def check_uuid(uuid: str) -> None:
+    """Raises NearmissError for anything that is not a UUID in its usual 36 characters."""
+    try:
+        usual = str(UUID(uuid)) == uuid.lower()
+    except (ValueError, AttributeError, TypeError):
+        usual = False
+    if not usual:
+        raise NearmissError(f"{uuid!r} is no UUID; send one like 6f1c2a34-… for each verdict")
+
+
+def decide(
+    session: Session, *, decisions: Sequence[Decision], person: str, source: str = "manual"
+) -> list[Verdict]:
+    """The saved verdicts in the order given; a UUID that is known already answers its row of that time.
+
+    Raises NotFound for an image or caption that is unknown or was erased, NearmissError for a candidate
+    across data sets, for `broken_pair` on what is no pair, and for `no_match` on a pair.
+    """
+    if len(decisions) > MAX_DECISIONS:
+        raise NearmissError(f"{len(decisions)} verdicts in one request; send at most {MAX_DECISIONS}")
+    known = _by_uuid(session, decisions)
+    new = {d.uuid: d for d in decisions if d.uuid not in known}
+    if new:
+        rows = _rows(session, list(new.values()), person=person, source=source)
+        insert_missing(session, Verdict, rows, key=["uuid"])
+        known = _by_uuid(session, decisions)
+        project(session, [known[uuid] for uuid in new])
+    return [known[d.uuid] for d in decisions]
+
+
+def _by_uuid(session: Session, decisions: Sequence[Decision]) -> dict[str, Verdict]:
+    found = session.scalars(select(Verdict).where(Verdict.uuid.in_([d.uuid for d in decisions])))
+    return {verdict.uuid: verdict for verdict in found}
+
+
+def _rows(
+    session: Session, decisions: Sequence[Decision], *, person: str, source: str
+) -> list[dict[str, object]]:
+    data_sets = _data_sets(session, decisions)
+    _check_pairs(session, decisions)
+    shown = {d.suggestion_id for d in decisions if d.suggestion_id is not None}
+    suggestions = {s.id: s for s in session.scalars(select(Suggestion).where(Suggestion.id.in_(shown)))}
+    rows = []
+    for d in decisions:
+        suggestion = suggestions.get(d.suggestion_id) if d.suggestion_id is not None else None
+        row = {"uuid": d.uuid, "image_id": d.image_id, "caption_id": d.caption_id, "answer": d.answer}
+        row |= {"confidence": d.confidence, "person": person, "source": source}
+        row |= {"data_set_id": data_sets[d.image_id, d.caption_id]}
+        row |= {"model_id": suggestion and suggestion.model_id, "score": suggestion and suggestion.score}
+        rows.append(row)
+    return rows
+
+
+def _data_sets(session: Session, decisions: Sequence[Decision]) -> dict[Candidate, int]:
+    """Candidate → its data set, after checking that both halves are there and belong together."""
+    images = _living(session, Image, {d.image_id for d in decisions}, "image")
+    captions = _living(session, Caption, {d.caption_id for d in decisions}, "caption")
+    for d in decisions:
+        if images[d.image_id] != captions[d.caption_id]:
+            raise NotFound(
+                f"image {d.image_id} and caption {d.caption_id} belong to different data sets; reload the page"
+            )
+    return {(d.image_id, d.caption_id): images[d.image_id] for d in decisions}
+
+
+def _living(
+    session: Session, table: type[Image] | type[Caption], ids: Collection[int], what: str
+) -> dict[int, int]:
+    rows = session.execute(
+        select(table.id, table.data_set_id, table.erased_at).where(table.id.in_(ids))
+    ).all()
+    missing = set(ids) - {row.id for row in rows}
+    if missing:
+        raise NotFound(f"there is no {what} {min(missing)}; reload the page")
+    erased = [row.id for row in rows if row.erased_at is not None]
+    if erased:
+        raise NotFound(f"{what} {min(erased)} was erased and takes no verdicts; go on with the next one")
+    return {row.id: row.data_set_id for row in rows}
+
+
+def _check_pairs(session: Session, decisions: Sequence[Decision]) -> None:
+    candidates = [(d.image_id, d.caption_id) for d in decisions]
+    found = select(Pair.image_id, Pair.caption_id).where(
+        tuple_(Pair.image_id, Pair.caption_id).in_(candidates)
+    )
+    pairs = {tuple(row) for row in session.execute(found)}
+    for d in decisions:
+        is_pair = (d.image_id, d.caption_id) in pairs
+        where = f"image {d.image_id} and caption {d.caption_id}"
+        if d.answer == "broken_pair" and not is_pair:
+            raise NearmissError(f"{where} are no pair of the data set; answer no_match for a candidate")
+        if d.answer == "no_match" and is_pair:
+            raise NearmissError(
+                f"{where} are a pair of the data set; answer broken_pair when they do not fit"
+            )
+
+
+def project(session: Session, verdicts: Sequence[Verdict]) -> None:
+    """Make `verdicts` the current ones where none is newer, and take their candidates out of the queue."""
+    latest = {(v.image_id, v.caption_id): v for v in sorted(verdicts, key=lambda v: v.id)}
+    if not latest:
+        return
+    rows = [
+        {
+            "image_id": v.image_id,
+            "caption_id": v.caption_id,
+            "data_set_id": v.data_set_id,
+            "verdict_id": v.id,
+            "answer": v.answer,
+        }
+        for _, v in sorted(latest.items())  # one order for everybody: no deadlock
+    ]
+    statement = insert(session, CurrentVerdict).values(rows)
+    new = statement.excluded
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["image_id", "caption_id"],
+            set_={"verdict_id": new.verdict_id, "answer": new.answer},
+            where=CurrentVerdict.verdict_id < new.verdict_id,
+        )
+    )
+    _set_suggestions(session, list(latest), was="open", state="decided")
+
+
+def _set_suggestions(session: Session, candidates: Sequence[Candidate], *, was: str, state: str) -> None:
+    session.execute(
+        update(Suggestion)
+        .where(tuple_(Suggestion.image_id, Suggestion.caption_id).in_(candidates), Suggestion.state == was)
+        .values(state=state),
+        execution_options={"synchronize_session": False},
+    )

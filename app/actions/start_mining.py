@@ -1,0 +1,26 @@
+"""Look for candidates: embed the data set with a model where that is missing, then mine."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import NearmissError, NotFound
+from app.jobs.enqueue import enqueue
+from app.jobs.states import OVER
+from app.store.models import DataSet, Job, Model
+
+
+def start_mining(session: Session, *, data_set_id: int, model_id: int, person: str = "") -> Job:
+    """The queued job, or the one that is at it already. Raises NotFound, NearmissError on an empty data set."""
+    data_set, model = session.get(DataSet, data_set_id), session.get(Model, model_id)
+    if data_set is None:
+        raise NotFound(f"there is no data set {data_set_id}; reload the page")
+    if model is None:
+        raise NotFound(f"there is no model {model_id}; choose one of the list")
+    if data_set.num_pairs == 0:
+        raise NearmissError(f"data set {data_set.name!r} has no pairs yet; wait for its import")
+    request = {"data_set_id": data_set_id, "model_id": model_id}
+    at_it = select(Job).where(Job.kind == "mine", Job.data_set_id == data_set_id, Job.state.not_in(OVER))
+    for job in session.scalars(at_it):
+        if job.request == request:
+            return job
+    return enqueue(session, kind="mine", data_set_id=data_set_id, request=request, person=person)

@@ -1,0 +1,99 @@
+"""Take a verdict back: a row of its own, which restores the verdict that stood before."""
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from app.actions.decide import check_uuid, project
+from app.errors import Conflict, NotFound
+from app.store.insert import insert_missing
+from app.store.models import CurrentVerdict, Suggestion, Verdict
+
+
+def undo(
+    session: Session, *, new_uuid: str, person: str, uuid: str | None = None, data_set_id: int | None = None
+) -> Verdict:
+    """The verdict that was taken back: the one with `uuid`, or else the person's latest that still stands.
+
+    `new_uuid` names the undo itself, so that a retry takes back nothing more. Raises NotFound where there
+    is nothing to take back, Conflict where it was taken back already.
+    """
+    check_uuid(new_uuid)
+    known = session.scalar(select(Verdict).where(Verdict.uuid == new_uuid))
+    if known is not None:
+        return _retracted_by(session, known)
+    verdict = _named(session, uuid) if uuid else _latest(session, person, data_set_id)
+    _lock(session, verdict)
+    row = {
+        "uuid": new_uuid,
+        "data_set_id": verdict.data_set_id,
+        "image_id": verdict.image_id,
+        "caption_id": verdict.caption_id,
+        "answer": None,
+        "person": person,
+        "retracts_id": verdict.id,
+    }
+    if insert_missing(session, Verdict, [row], key=["retracts_id"]) == 0:
+        raise Conflict("this verdict was taken back already; nothing is left to undo")
+    _project_again(session, verdict)
+    return verdict
+
+
+def _retracted_by(session: Session, undo_row: Verdict) -> Verdict:
+    if undo_row.retracts_id is None:
+        raise Conflict(f"{undo_row.uuid} names a verdict, not an undo; send a new UUID")
+    return session.get_one(Verdict, undo_row.retracts_id)
+
+
+def _named(session: Session, uuid: str) -> Verdict:
+    verdict = session.scalar(select(Verdict).where(Verdict.uuid == uuid, Verdict.answer.is_not(None)))
+    if verdict is None:
+        raise NotFound(f"there is no verdict {uuid}; it may not have reached the server yet")
+    return verdict
+
+
+def _standing() -> object:
+    retraction = aliased(Verdict)
+    return (
+        select(Verdict)
+        .where(Verdict.answer.is_not(None))
+        .where(~select(retraction.id).where(retraction.retracts_id == Verdict.id).exists())
+        .order_by(Verdict.id.desc())
+        .limit(1)
+    )
+
+
+def _latest(session: Session, person: str, data_set_id: int | None) -> Verdict:
+    query = _standing().where(Verdict.person == person)  # type: ignore[attr-defined]
+    if data_set_id is not None:
+        query = query.where(Verdict.data_set_id == data_set_id)
+    verdict: Verdict | None = session.scalar(query)
+    if verdict is None:
+        raise NotFound("there is no verdict of yours left to undo")
+    return verdict
+
+
+def _lock(session: Session, verdict: Verdict) -> None:
+    """Hold the candidate's current verdict, so that a verdict of the same moment waits for us or we for it."""
+    session.execute(_current(verdict, select(CurrentVerdict.verdict_id)).with_for_update())
+
+
+def _project_again(session: Session, verdict: Verdict) -> None:
+    same = (Verdict.image_id == verdict.image_id, Verdict.caption_id == verdict.caption_id)
+    session.execute(_current(verdict, delete(CurrentVerdict)))
+    before: Verdict | None = session.scalar(_standing().where(*same))  # type: ignore[attr-defined]
+    if before is not None:
+        project(session, [before])
+        return
+    newest = select(func.max(Suggestion.id)).where(
+        Suggestion.image_id == verdict.image_id,
+        Suggestion.caption_id == verdict.caption_id,
+        Suggestion.state == "decided",
+    )
+    reopen = update(Suggestion).where(Suggestion.id == newest.scalar_subquery()).values(state="open")
+    session.execute(reopen, execution_options={"synchronize_session": False})
+
+
+def _current(verdict: Verdict, statement):  # type: ignore[no-untyped-def]  # any statement on the projection
+    return statement.where(
+        CurrentVerdict.image_id == verdict.image_id, CurrentVerdict.caption_id == verdict.caption_id
+    )
