@@ -1,0 +1,28 @@
+"""Puts the page at "/" of the application's FastAPI app."""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from app.ui.page import HEAD, build_page, theme
+
+STATIC = Path(__file__).parent / "static"
+LARGEST_UPLOAD = "1mb"  # the page uploads nothing through Gradio
+
+
+def mount(server: FastAPI) -> FastAPI:
+    """The same app with the page and its static files."""
+    server.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return gr.mount_gradio_app(
+        server,
+        build_page(),
+        path="/",
+        theme=theme(),
+        head=HEAD,
+        show_error=False,
+        allowed_paths=[],
+        max_file_size=LARGEST_UPLOAD,
+        footer_links=[],
+    )

@@ -1,0 +1,43 @@
+"""The Gradio page: header and tabs; each tab holds one root that a module of static/ fills."""
+
+import gradio as gr
+
+HEADER = """
+<div class="nm-brand">
+  <div><strong>Nearmiss</strong> <span>curate the negatives that CLIP learns from</span></div>
+  <div id="nm-chooser"></div>
+</div>
+"""
+TABS = (
+    ("Browse", "nm-browse"),
+    ("Curate", "nm-curate"),
+    ("Fine-tune", "nm-tune"),
+    ("Runs", "nm-runs"),
+    ("Data", "nm-data"),
+)
+HEAD = """
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="/static/style.css">
+<script type="module" src="/static/app.js"></script>
+"""
+
+
+def build_page() -> gr.Blocks:
+    """The page, without state of its own: a reload or a second tab shows the same."""
+    with gr.Blocks(title="Nearmiss", analytics_enabled=False) as page:
+        gr.HTML(HEADER)
+        with gr.Tabs():
+            for name, root in TABS:
+                with gr.Tab(name, render_children=True):
+                    gr.HTML(f'<div id="{root}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
+    return page
+
+
+def theme() -> gr.Theme:
+    """Quiet greys with system fonts; the colours of the modules are in static/style.css."""
+    return gr.themes.Base(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )

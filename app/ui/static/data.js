@@ -1,0 +1,101 @@
+// Data: the data sets, an import from a folder or file on this machine, and the search for suggestions.
+
+import { get, post } from "./api.js";
+import { fill, h, notice, number, seconds } from "./dom.js";
+import { choose, loadDataSets, onDataSet, state } from "./state.js";
+
+const OVER = new Set(["finished", "failed", "cancelled"]);
+
+export function data(root) {
+  const view = new Data(root);
+  view.draw();
+  onDataSet(() => view.drawList());
+}
+
+class Data {
+  constructor(root) {
+    this.root = root;
+    this.list = h("ul", { class: "nm-sets" });
+    this.name = h("input", { id: "nm-name", placeholder: "My shop", autocomplete: "off" });
+    this.source = h("input", { id: "nm-source", placeholder: "/data/shop or /data/pairs.csv", autocomplete: "off" });
+    this.answer = h("div", {});
+  }
+
+  draw() {
+    fill(
+      this.root,
+      h("h2", {}, "Data sets"),
+      this.list,
+      h("h2", {}, "Import"),
+      h("p", { class: "nm-meta" }, "A folder with metadata.csv or metadata.jsonl, pictures with .txt beside them, or a TSV/CSV with the columns filepath and title."),
+      h(
+        "form",
+        { class: "nm-form", onsubmit: (event) => this.send(event) },
+        h("label", { class: "nm-field", for: "nm-name" }, "Name", this.name),
+        h("label", { class: "nm-field", for: "nm-source" }, "Folder or file on this machine", this.source),
+        h("button", { type: "submit", class: "nm-primary" }, "Import"),
+      ),
+      this.answer,
+    );
+    this.drawList();
+  }
+
+  drawList() {
+    const rows = state.dataSets.map((set) => this.row(set));
+    fill(this.list, rows.length ? rows : h("li", {}, notice("empty", "No data set yet. The demo imports itself at the first start; your own comes in below.")));
+    const jobs = state.dataSets.flatMap((set) => [set.import_job, set.mining_job]).filter((job) => job && !OVER.has(job.state));
+    clearTimeout(this.timer);
+    if (jobs.length) this.timer = setTimeout(() => loadDataSets().catch(() => {}), 1500);
+  }
+
+  row(set) {
+    const mine = h("button", { type: "button", class: "nm-button", onclick: () => this.mine(set, mine) }, "Find suggestions");
+    return h(
+      "li",
+      { class: set.id === state.dataSetId ? "nm-set nm-chosen" : "nm-set" },
+      h("button", { type: "button", class: "nm-link", onclick: () => choose(set.id) }, set.name),
+      h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${number(set.num_open_suggestions)} suggestions`),
+      job("Import", set.import_job),
+      job("Suggestions", set.mining_job),
+      mine,
+      set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
+    );
+  }
+
+  async send(event) {
+    event.preventDefault();
+    try {
+      await post("/api/data-sets", { name: this.name.value.trim(), source: this.source.value.trim() });
+      fill(this.answer, notice("info", "Queued. It goes on when you leave this page."));
+      await loadDataSets();
+    } catch (error) {
+      fill(this.answer, notice("error", error.message));
+    }
+  }
+
+  async mine(set, button) {
+    button.disabled = true;
+    try {
+      const models = await get("/api/models");
+      await post(`/api/data-sets/${set.id}/mine`, { model_id: models.at(-1).id });
+      await loadDataSets();
+    } catch (error) {
+      fill(this.answer, notice("error", error.message));
+    }
+    button.disabled = false;
+  }
+}
+
+function job(what, j) {
+  if (!j || (j.state === "finished" && !j.reason && !j.num_rejected)) return null;
+  const running = !OVER.has(j.state);
+  const left = j.eta_s && running ? `, ${seconds(j.eta_s)} left` : "";
+  return h(
+    "div",
+    { class: "nm-job" },
+    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : "", j.reason ? ` (${j.reason})` : ""),
+    running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : null,
+    j.num_rejected ? h("a", { href: `/api/jobs/${j.id}/rejected` }, `${number(j.num_rejected)} rows were refused: read why`) : null,
+    running ? h("button", { type: "button", class: "nm-button", onclick: () => post(`/api/jobs/${j.id}/cancel`).then(() => loadDataSets()) }, "Cancel") : null,
+  );
+}
