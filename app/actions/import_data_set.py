@@ -11,7 +11,6 @@ from app.jobs.enqueue import enqueue
 from app.store.models import DataSet, Job
 from app.store.text import clean
 
-DEMO = "demo"
 SourceKind = Literal["path", "demo"]
 
 
@@ -23,13 +22,13 @@ def import_data_set(
     Raises NotFound where there is no such path, Conflict where the name is taken.
     """
     name, source = clean(name, what="name", limit=200), clean(source, what="source")
-    kind = kind or (DEMO if source == DEMO else "path")
-    if kind == "path" and not Path(source).expanduser().exists():
+    chosen: SourceKind = kind or ("demo" if source == "demo" else "path")
+    if chosen == "path" and not Path(source).expanduser().exists():
         raise NotFound(f"there is no folder or file {source!r} on the server; check the path")
     if session.scalar(select(DataSet.id).where(DataSet.name == name)) is not None:
         raise Conflict(f"a data set named {name!r} exists already; choose another name")
     data_set = DataSet(name=name, source=source)
     session.add(data_set)
     session.flush()
-    request = {"data_set_id": data_set.id, "source": source, "kind": kind}
+    request = {"data_set_id": data_set.id, "source": source, "kind": chosen}
     return enqueue(session, kind="import", data_set_id=data_set.id, request=request, person=person)

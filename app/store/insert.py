@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Insert
+from sqlalchemy import Insert, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.store.models import Table
+
+CHUNK = 500  # rows a statement: SQLite takes at most 32,766 values
 
 
 def insert(session: Session, table: type[Table]) -> Any:
@@ -27,11 +29,6 @@ def insert_missing(
     num = 0
     for start in range(0, len(in_order), CHUNK):
         chunk = in_order[start : start + CHUNK]
-        result = session.execute(
-            statement.values(chunk).returning(table.__table__.primary_key.columns.values()[0])
-        )
+        result = session.execute(statement.values(chunk).returning(inspect(table).primary_key[0]))
         num += len(result.all())
     return num
-
-
-CHUNK = 500  # rows a statement: SQLite takes at most 32,766 values

@@ -1,0 +1,107 @@
+"""What a run would do, before it is started: the frozen configuration and the counts shown at the button."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.actions.make_labels import make_labels
+from app.actions.take_snapshot import pair_columns, verdict_columns
+from app.errors import NearmissError, NotFound
+from app.jobs.presence import num_connected
+from app.jobs.waiting import no_worker
+from app.store.models import DataSet, Job, Model, Run
+from clipcore.config import FineTuneConfig
+from clipcore.config import preset as preset_config
+from clipcore.errors import ClipcoreError
+from clipcore.preflight import Preflight, preflight
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration, what clipcore says about it, and what the queue says."""
+
+    config: FineTuneConfig
+    preflight: Preflight
+    estimated_s: float | None  # after the last run of the same preset on the same model; None: none yet
+    waiting: str | None  # why it would not begin at once
+
+    def report(self) -> dict[str, Any]:
+        """The plain form that is kept on the run and sent to the page."""
+        queue = {"estimated_s": self.estimated_s, "waiting": self.waiting}
+        return asdict(self.preflight) | queue | {"config_yaml": self.config.to_yaml()}
+
+
+def plan_run(
+    session: Session,
+    *,
+    data_set_id: int,
+    model_id: int,
+    preset: str = "",
+    overrides: dict[str, Any] | None = None,
+    config_yaml: str | None = None,
+) -> Plan:
+    """The plan under the present verdicts. `config_yaml`, when given, takes the place of preset and overrides.
+
+    Raises NotFound, and NearmissError for a setting that does not exist.
+    """
+    if session.get(DataSet, data_set_id) is None:
+        raise NotFound(f"there is no data set {data_set_id}; reload the page")
+    model = session.get(Model, model_id)
+    if model is None:
+        raise NotFound(f"there is no model {model_id}; choose one of the list")
+    overrides = overrides or {}
+    pairs, verdicts = pair_columns(session, data_set_id), verdict_columns(session, data_set_id)
+    try:
+        config = _config(model, preset, overrides, config_yaml)
+        labels = make_labels(pairs, verdicts, config=config.labels)
+        train = list(labels.pairs)
+        chosen = config_yaml is not None or "size" in overrides.get("batch", {})
+        fitted = config if chosen else _fit_batch(config, len(train) - len(labels.broken))
+        report = preflight(fitted, train, labels)
+    except ClipcoreError as error:
+        raise NearmissError(str(error)) from None
+    return Plan(
+        config=fitted,
+        preflight=_say_fitted(report, config, fitted),
+        estimated_s=_estimate_s(session, model_id, preset),
+        waiting=None if num_connected(session, "gpu") else no_worker("gpu"),
+    )
+
+
+def _config(model: Model, preset: str, overrides: dict[str, Any], config_yaml: str | None) -> FineTuneConfig:
+    if config_yaml is not None:
+        config = FineTuneConfig.from_yaml(config_yaml)
+    else:
+        config = preset_config(preset or "adapter").with_values(overrides)
+    return config.with_values({"model": {"name": model.location, "pretrained": model.pretrained}})
+
+
+def _fit_batch(config: FineTuneConfig, num_pairs: int) -> FineTuneConfig:
+    """A preset's batch shrinks to a small data set; one that a person chose is left to the preflight."""
+    if not 2 <= num_pairs < config.batch.size:
+        return config
+    return replace(config, batch=replace(config.batch, size=num_pairs))
+
+
+def _say_fitted(report: Preflight, config: FineTuneConfig, fitted: FineTuneConfig) -> Preflight:
+    if fitted == config:
+        return report
+    said = f"The preset's batch of {config.batch.size} is reduced to the {fitted.batch.size} pairs there are."
+    return replace(report, warnings=[*report.warnings, said])
+
+
+def _estimate_s(session: Session, model_id: int, preset: str) -> float | None:
+    """Seconds that the last finished run of this kind took."""
+    last = (
+        select(Job.started_at, Job.finished_at)
+        .join(Run, Run.job_id == Job.id)
+        .where(Run.model_id == model_id, Run.preset == preset, Job.state == "finished")
+        .order_by(Run.id.desc())
+        .limit(1)
+    )
+    row = session.execute(last).one_or_none()
+    if row is None or row.started_at is None or row.finished_at is None:
+        return None
+    return float((row.finished_at - row.started_at).total_seconds())
