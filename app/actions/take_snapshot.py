@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -35,19 +35,20 @@ def take_snapshot(session: Session, *, data_set_id: int) -> Snapshot:
 
 
 def pair_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
-    """The data set's pairs in the columns of `app.media.snapshots.PAIRS`, by id."""
+    """The data set's pairs in the columns of `app.media.snapshots.PAIRS`, by id, without erased items."""
     query = (
         select(
             Pair.image_id,
             Pair.caption_id,
             Image.sha256.label("image_sha256"),
-            case((Caption.erased_at.is_(None), Caption.text)).label("caption"),
+            Caption.text.label("caption"),
             Caption.sha256.label("caption_sha256"),
             Pair.split,
         )
         .join(Image, Image.id == Pair.image_id)
         .join(Caption, Caption.id == Pair.caption_id)
         .where(Pair.data_set_id == data_set_id)
+        .where(Image.erased_at.is_(None), Caption.erased_at.is_(None))
         .order_by(Pair.id)
     )
     return _columns(session, query)

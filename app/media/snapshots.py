@@ -15,7 +15,7 @@ PAIRS = pa.schema(
         ("image_id", pa.int64()),
         ("caption_id", pa.int64()),
         ("image_sha256", pa.string()),
-        ("caption", pa.string()),  # null where it was erased
+        ("caption", pa.string()),
         ("caption_sha256", pa.string()),
         ("split", pa.string()),
     ]

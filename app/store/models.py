@@ -214,6 +214,7 @@ class Verdict(Table):
         CheckConstraint("(answer is null) = (retracts_id is not null)", name="undo"),
         Index("ix_verdicts_candidate", "image_id", "caption_id", "id"),
         Index("ix_verdicts_data_set", "data_set_id", "id"),
+        Index("ix_verdicts_person", "person", "id"),
     )
 
 

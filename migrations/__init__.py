@@ -1,0 +1,1 @@
+"""The tables' history; `app.store.schema.migrate` applies it."""
