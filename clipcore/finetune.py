@@ -69,7 +69,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimiser step. `coverage`: the share of the batch's curated negatives that it met."""
+    """One optimiser step; rates over this session, times in seconds."""
 
     step: int
     total_steps: int
@@ -127,6 +127,7 @@ def fine_tune(
     labels: PairLabels | None = None,
     *,
     folder: str | Path,
+    held_out_labels: PairLabels | None = None,
     towers: Towers | None = None,
     embeddings: Embeddings | None = None,
     probes: Sequence[Probe] = (),
@@ -134,6 +135,7 @@ def fine_tune(
 ) -> Iterator[Event]:
     """Trains and yields events; resumes from the newest whole checkpoint in `folder`.
 
+    `held_out_labels` are verdicts on held-out candidates: a match is one more truth, a no_match is measured.
     `stop` is asked after each step; a reason makes it save a checkpoint and finish early. `embeddings` (of all images
     and captions, in the order of `items`) spare an adapter run its only pass through the towers. The result is
     `folder/checkpoint`, a plain open_clip folder. Raises ClipcoreError before anything starts when preflight refuses,
@@ -141,6 +143,7 @@ def fine_tune(
     """
     labels = labels or PairLabels(pairs=[(x.image_id, x.caption_id) for x in data.train])
     run = _Run(config, data, labels, Path(folder), probes, stop)
+    run.held_out_labels = held_out_labels or labels
     yield from run.events(towers, embeddings)
 
 
@@ -186,6 +189,7 @@ class _Run:
     ):
         self.config, self.labels, self.folder = config, labels, folder
         self.probes, self.stop = probes, stop
+        self.held_out_labels = labels
         self.items = items(data)
         self.train = [x for x in data.train if not labels.is_broken(x.image_id, x.caption_id)]
         self.held_out = list(data.held_out)
@@ -452,7 +456,7 @@ class _Run:
     def _metrics(
         self, image_ids: list[str], image: Tensor, caption_ids: list[str], caption: Tensor
     ) -> dict[str, float]:
-        overlay = self.labels.for_batch(image_ids, caption_ids)
+        overlay = self.held_out_labels.for_batch(image_ids, caption_ids)
         i_at = {k: i for i, k in enumerate(image_ids)}
         c_at = {k: i for i, k in enumerate(caption_ids)}
         own = {(i_at[x.image_id], c_at[x.caption_id]) for x in self.held_out}
@@ -464,7 +468,7 @@ class _Run:
         triples = [
             (i_at[x.image_id], c_at[x.caption_id], c_at[label.caption_id])
             for x in self.held_out
-            for label in self.labels.hard_captions(x.image_id)
+            for label in self.held_out_labels.hard_captions(x.image_id)
             if label.caption_id in c_at
         ]
         pairs = torch.tensor(sorted(own))

@@ -98,6 +98,7 @@ def save_plain(towers: Towers, folder: Path, *, half: bool = False) -> None:
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     save_file({k: v.clone() for k, v in state.items()}, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes 0600
     visual = towers.model.visual
     preprocess: dict[str, Any] = {"mean": visual.image_mean, "std": visual.image_std}
     for key in ("interpolation", "resize_mode"):

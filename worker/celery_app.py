@@ -1,0 +1,76 @@
+"""The Celery application of the workers. Its process never imports torch; each job runs in a process of its own.
+
+`-P solo`: the task only waits for that process, so one supervisor at a time is all there is to run.
+"""
+
+import os
+import socket
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+
+from app.jobs import presence
+from app.jobs.reconcile import Reconciler
+from app.jobs.send import RUN_JOB
+from app.settings import get_settings
+from app.store.database import Database
+from worker.supervise import Supervisor
+
+VISIBILITY_S = 7 * 86400  # past it Redis hands out a second copy; the lease turns that one away
+
+settings = get_settings()
+app = Celery("nearmiss", broker=settings.resolved_broker_url)
+app.conf.update(
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=True,
+    task_reject_on_worker_lost=False,
+    worker_prefetch_multiplier=1,
+    task_ignore_result=True,
+    broker_transport_options={"visibility_timeout": VISIBILITY_S},
+    broker_connection_retry_on_startup=True,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_hijack_root_logger=False,
+)
+QUEUE = os.environ.get("NEARMISS_QUEUE", "cpu")
+NAME = f"{QUEUE}@{socket.gethostname()}:{os.getpid()}"
+supervisor = Supervisor(settings, name=NAME, keep_spare=QUEUE == "gpu")
+
+
+@app.task(name=RUN_JOB)
+def run_job(job_id: int) -> None:
+    """A wake-up: claim the row and run it, or leave when it is held, over, or gone."""
+    supervisor.run(job_id)
+
+
+@worker_ready.connect
+def _say_hello(**_: Any) -> None:
+    database = Database(settings)
+    Reconciler(database).start()
+    threading.Thread(target=_stay_seen, args=(database,), name="presence", daemon=True).start()
+    supervisor.warm_up()
+
+
+def _stay_seen(database: Database) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            with database.transaction() as session:
+                presence.seen(session, name=NAME, queue=QUEUE, about={"host": socket.gethostname(), "pid": os.getpid()})
+        except Exception:  # noqa: BLE001  a database that is away is waited for; silence is the message
+            pass
+        pause.wait(presence.SEEN_EVERY_S)
+
+
+@worker_shutting_down.connect
+def _stop_job(**_: Any) -> None:
+    supervisor.stop()
+
+
+@worker_shutdown.connect
+def _say_goodbye(**_: Any) -> None:
+    supervisor.close()
+    with Database(settings).transaction() as session:
+        presence.gone(session, name=NAME)

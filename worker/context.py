@@ -1,0 +1,159 @@
+"""A job's hold on its row: a thread keeps the lease, carries reports, and hears what a person asks for.
+
+Reports are collected and written about twice a second with the heartbeat; while the database is away they are kept
+and the work goes on. A lease that was lost ends the process at once: somebody else has the job.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from app.jobs import lease
+from app.jobs.lease import NewEvent, Progress
+from app.media.store import MediaStore
+from app.settings import Settings
+from app.store.database import Database
+from worker.supervise import EXIT_LOST
+
+log = logging.getLogger(__name__)
+FLUSH_S = 0.5
+Write = Callable[[Session], None]
+
+
+class Stopped(Exception):
+    """The work ended early because of `reason`: cancel, pause, or stop (the worker shuts down)."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class JobContext:
+    """What a job's code sees of the queue; usable from its main thread."""
+
+    def __init__(self, settings: Settings, job_id: int, token: int):
+        self.settings, self.job_id, self.token = settings, job_id, token
+        self.database = Database(settings)
+        self.media = MediaStore(settings.resolved_media_url)
+        self._lock = threading.Lock()
+        self._events: list[NewEvent] = []
+        self._writes: list[Write] = []
+        self._progress: Progress | None = None
+        self._asked: str | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def start(self) -> None:
+        """Claimed → running; the heartbeat begins. A lost lease ends the process."""
+        try:
+            with self.database.transaction() as session:
+                lease.start(session, self.job_id, token=self.token)
+        except lease.Lost:
+            os._exit(EXIT_LOST)
+        self._thread.start()
+
+    def report(self, kind: str, body: dict[str, Any], step: int | None = None) -> None:
+        """An event for the page; the points of neighbouring step events are joined into one."""
+        with self._lock:
+            last = self._events[-1] if self._events else None
+            if kind == "step" and last is not None and last.kind == "step":
+                body = {**body, "points": last.body["points"] + body["points"]}
+                self._events.pop()
+            self._events.append(NewEvent(kind, body, step))
+
+    def write(self, write: Write) -> None:
+        """Has `write(session)` run in the next heartbeat's transaction, while the lease is held."""
+        with self._lock:
+            self._writes.append(write)
+
+    def database_write(self, write: Callable[[Session], Any]) -> None:
+        """Runs `write` in a transaction of its own, now, if the lease is still held."""
+        try:
+            with self.database.transaction() as session:
+                lease.heartbeat(session, self.job_id, token=self.token)
+                write(session)
+        except lease.Lost:
+            os._exit(EXIT_LOST)
+
+    def progress(self, done: int, total: int, unit: str, rate: float | None = None) -> None:
+        """How far the job is, for the page."""
+        self._progress = Progress(done, total, unit, rate)
+
+    def asked(self) -> str | None:
+        """cancel, pause, stop, or None."""
+        return self._asked
+
+    def check(self) -> None:
+        """Raises Stopped when somebody asked."""
+        if self._asked:
+            raise Stopped(self._asked)
+
+    def end(self, write: Callable[[Session], None]) -> None:
+        """The last transaction: everything still waiting, then `write`. Waits for a database that is away."""
+        self._over.set()
+        self._thread.join(timeout=30)
+        while True:
+            try:
+                self._flush(last=write)
+                return
+            except DBAPIError as error:
+                log.warning("the database is away, waiting: %s", error)
+                time.sleep(2)
+            except lease.Lost:
+                os._exit(EXIT_LOST)
+
+    def _beat(self) -> None:
+        every = self.settings.lease_s / 3
+        due = time.monotonic()
+        while not self._over.wait(FLUSH_S):
+            if time.monotonic() < due and not self._events and not self._writes:
+                continue
+            try:
+                self._flush()
+                due = time.monotonic() + every
+            except lease.Lost:
+                os._exit(EXIT_LOST)
+            except DBAPIError as error:
+                log.warning("the database is away; the work goes on: %s", error)
+                self._over.wait(1.0)
+
+    def _flush(self, last: Write | None = None) -> None:
+        with self._lock:
+            events, writes = list(self._events), list(self._writes)
+        with self.database.transaction() as session:
+            asked = lease.heartbeat(
+                session, self.job_id, token=self.token, progress=self._progress, events=events
+            )
+            for write in writes:
+                write(session)
+            if last is not None:
+                last(session)
+        self._asked = self._asked or asked
+        with self._lock:
+            # a step event may have been joined to meanwhile: what was written is cut off its front
+            self._events = _without(self._events, events)
+            self._writes = self._writes[len(writes) :]
+
+    def _on_sigterm(self, *_: Any) -> None:
+        self._asked = self._asked or "stop"
+
+
+def _without(now: list[NewEvent], written: list[NewEvent]) -> list[NewEvent]:
+    """The events that are not written yet; of one that grew meanwhile, its new points."""
+    same = 0
+    while same < len(written) and same < len(now) and now[same] is written[same]:
+        same += 1
+    rest = now[same:]
+    if same < len(written) and rest and rest[0].kind == "step":
+        grown = rest[0]
+        points = grown.body["points"][len(written[same].body["points"]) :]
+        rest = [NewEvent("step", {**grown.body, "points": points}, grown.step), *rest[1:]]
+    return rest
