@@ -58,7 +58,9 @@ def _stay_seen(database: Database) -> None:
     while True:
         try:
             with database.transaction() as session:
-                presence.seen(session, name=NAME, queue=QUEUE, about={"host": socket.gethostname(), "pid": os.getpid()})
+                presence.seen(
+                    session, name=NAME, queue=QUEUE, about={"host": socket.gethostname(), "pid": os.getpid()}
+                )
         except Exception:  # noqa: BLE001  a database that is away is waited for; silence is the message
             pass
         pause.wait(presence.SEEN_EVERY_S)

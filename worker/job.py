@@ -52,7 +52,9 @@ def run(context: JobContext) -> int:
         context.end(lambda session: lease.fail(session, job_id, token=token, reason=reason))
         return EXIT_REPORTED
     except MemoryError:
-        context.end(lambda s: lease.fail(s, job_id, token=token, reason="out of memory: choose a smaller micro-batch"))
+        context.end(
+            lambda s: lease.fail(s, job_id, token=token, reason="out of memory: choose a smaller micro-batch")
+        )
         return EXIT_REPORTED
 
     def finish(session: Session) -> None:

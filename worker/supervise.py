@@ -102,7 +102,9 @@ class Supervisor:
         try:
             assert self._database is not None
             with self._database.transaction() as session:
-                lease.fail(session, job_id, token=token, reason=f"the job's process ended with code {code}: {last}")
+                lease.fail(
+                    session, job_id, token=token, reason=f"the job's process ended with code {code}: {last}"
+                )
         except lease.Lost:
             log.warning("job %s was taken over before its failure could be written", job_id)
 

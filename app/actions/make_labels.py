@@ -9,21 +9,23 @@ from clipcore.labels import Label, PairLabels
 Columns = Mapping[str, Sequence[Any]]  # of app.media.snapshots.PAIRS or .VERDICTS
 
 
-def make_labels(pairs: Columns, verdicts: Columns, *, config: LabelsConfig) -> PairLabels:
-    """The labels of the training split; ids are the database's, as text.
+def make_labels(
+    pairs: Columns, verdicts: Columns, *, config: LabelsConfig, split: str = "train"
+) -> PairLabels:
+    """The labels of a split; ids are the database's, as text.
 
-    A verdict counts where its image and its caption both stand in a training pair: verdicts on held-out items
-    measure and do not teach. Images of the same bytes are one item.
+    A verdict counts where its image and its caption both stand in a pair of that split: verdicts on held-out
+    items measure and do not teach. Images of the same bytes are one item.
     """
-    train = [i for i, split in enumerate(pairs["split"]) if split == "train"]
-    own = [(str(pairs["image_id"][i]), str(pairs["caption_id"][i])) for i in train]
+    inside = [i for i, found in enumerate(pairs["split"]) if found == split]
+    own = [(str(pairs["image_id"][i]), str(pairs["caption_id"][i])) for i in inside]
     images, captions = {image for image, _ in own}, {caption for _, caption in own}
     labels = [
         _label(image, caption, answer, confidence, config)
         for image, caption, answer, confidence in _said(verdicts)
         if image in images and caption in captions
     ]
-    groups = {str(pairs["image_id"][i]): pairs["image_sha256"][i] for i in train}
+    groups = {str(pairs["image_id"][i]): pairs["image_sha256"][i] for i in inside}
     return PairLabels(labels=labels, pairs=own, image_groups=groups)
 
 

@@ -1,0 +1,225 @@
+"""A run: the frozen snapshot and configuration through `clipcore.fine_tune`, its events into the database.
+
+What clipcore writes lies in the run's folder; each checkpoint also goes to the media store, so that another worker
+can take the run over.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.actions.add_model import add_model
+from app.actions.make_labels import make_labels
+from app.jobs import lease
+from app.media.snapshots import get_table
+from app.store.insert import insert_missing
+from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
+from clipcore.config import FineTuneConfig
+from clipcore.data import Example, FineTuneData
+from clipcore.finetune import (
+    Evaluated,
+    Finished,
+    Preparing,
+    Previewed,
+    Saved,
+    Started,
+    StepDone,
+    fine_tune,
+    items,
+)
+from clipcore.finetune import Event as TrainingEvent
+from clipcore.finetune import Probe as WatchedQuery
+from clipcore.labels import PairLabels
+from clipcore.learner import Embeddings
+from worker.context import JobContext, Stopped
+from worker.embed import Results, image_source, vectors_of
+from worker.models import model_config
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a run needs, loaded once."""
+
+    run: Run
+    model: Model
+    config: FineTuneConfig
+    data: FineTuneData
+    labels: PairLabels
+    held_out_labels: PairLabels
+    probes: list[WatchedQuery]
+    folder: Path
+
+
+def run_fine_tune(context: JobContext, job: Job) -> Results:
+    """Trains, or goes on from the last checkpoint; raises Stopped when a person or the worker's end asks."""
+    work = _load(context, job)
+    _fetch_checkpoint(context, work)
+    embeddings = _embeddings(context, work) if work.config.model.train == "adapter" else None
+    context.check()
+    finished: Finished | None = None
+    metrics: dict[str, float] = {}
+    for event in fine_tune(
+        work.config,
+        work.data,
+        work.labels,
+        held_out_labels=work.held_out_labels,
+        folder=work.folder,
+        embeddings=embeddings,
+        probes=work.probes,
+        stop=context.asked,
+    ):
+        _report(context, work, event)
+        if isinstance(event, Evaluated) and event.when == "after":
+            metrics = event.metrics
+        if isinstance(event, Finished):
+            finished = event
+    if finished is None or finished.checkpoint is None:
+        raise Stopped(finished.stopped if finished else "stop")
+    key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
+    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+    return lambda session: _write_results(session, work, key, metrics)
+
+
+def _load(context: JobContext, job: Job) -> Work:
+    with context.database.reading() as session:
+        run = session.scalars(select(Run).where(Run.job_id == job.id)).one()
+        model = session.scalars(select(Model).where(Model.id == run.model_id)).one()
+        snapshot = session.scalars(select(Snapshot).where(Snapshot.id == run.snapshot_id)).one()
+        probes = session.scalars(
+            select(Probe).where(Probe.data_set_id == run.data_set_id).order_by(Probe.id)
+        ).all()
+    config = FineTuneConfig.from_yaml(run.config_yaml)
+    where = model_config(context.settings, model)
+    config = replace(
+        config,
+        model=replace(config.model, name=where.name, pretrained=where.pretrained),
+        device=context.settings.device if config.device == "auto" else config.device,
+    )
+    pairs = get_table(context.media, snapshot.pairs_key).to_pydict()
+    verdicts = get_table(context.media, snapshot.verdicts_key).to_pydict()
+    return Work(
+        run=run,
+        model=model,
+        config=config,
+        data=_data(context, pairs),
+        labels=make_labels(pairs, verdicts, config=config.labels),
+        held_out_labels=make_labels(pairs, verdicts, config=config.labels, split="held_out"),
+        probes=[_watched(probe) for probe in probes],
+        folder=context.settings.home.resolve() / "runs" / f"run-{run.id}",
+    )
+
+
+def _data(context: JobContext, pairs: dict[str, list[Any]]) -> FineTuneData:
+    columns = ("image_id", "caption_id", "image_sha256", "caption", "split")
+    examples = [
+        Example(str(image), str(caption_id), image_source(context.media, sha256), text, split)
+        for image, caption_id, sha256, text, split in zip(*(pairs[name] for name in columns), strict=True)
+        if text is not None  # erased since
+    ]
+    return FineTuneData(
+        train=[x for x in examples if x.split == "train"],
+        held_out=[x for x in examples if x.split == "held_out"],
+    )
+
+
+def _watched(probe: Probe) -> WatchedQuery:
+    image_id = None if probe.image_id is None else str(probe.image_id)
+    return WatchedQuery(id=str(probe.id), text=probe.text, image_id=image_id)
+
+
+def _embeddings(context: JobContext, work: Work) -> Embeddings:
+    """The data set's kept vectors in the order of clipcore's items; mining usually has computed them already."""
+    import torch
+
+    vectors = vectors_of(context, work.run.data_set_id, work.model)
+    order = items(work.data)
+    image_at = {str(id_): place for place, id_ in enumerate(vectors.image_ids_I.tolist())}
+    caption_at = {str(id_): place for place, id_ in enumerate(vectors.caption_ids_C.tolist())}
+    return Embeddings(
+        torch.from_numpy(vectors.image_ID[[image_at[i] for i in order.image_ids]].astype("float32")),
+        torch.from_numpy(vectors.caption_CD[[caption_at[c] for c in order.caption_ids]].astype("float32")),
+    )
+
+
+def _fetch_checkpoint(context: JobContext, work: Work) -> None:
+    """Brings the last saved checkpoint here when this worker does not have it."""
+    folder = work.folder / "checkpoints"
+    with context.database.reading() as session:
+        last = session.scalar(
+            select(Event)
+            .where(Event.job_id == work.run.job_id, Event.kind == "saved")
+            .order_by(Event.id.desc())
+            .limit(1)
+        )
+    if last is None or last.step is None or (folder / f"step-{last.step:08d}").exists():
+        return
+    context.media.get_folder(last.body["key"], folder / f"step-{last.step:08d}")
+
+
+def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
+    """One training event as progress, event rows and results."""
+    if isinstance(event, Started):
+        (work.folder / "config.yaml").write_text(work.config.to_yaml(), encoding="utf-8")
+        for remark in event.remarks:
+            context.report("log", {"text": remark})
+        if event.resumed_from:
+            context.report("log", {"text": f"resumed from step {event.resumed_from}"}, event.resumed_from)
+    elif isinstance(event, Preparing):
+        context.progress(event.done, event.total, "items")
+    elif isinstance(event, StepDone):
+        rate = event.pairs_per_s / work.config.batch.size
+        context.progress(event.step, event.total_steps, "step", rate)
+        context.report("step", _step_body(event), event.step)
+    elif isinstance(event, Evaluated):
+        context.report("evaluated", {"when": event.when, "metrics": _finite(event.metrics)}, event.step)
+        if event.when == "before":
+            values = {"metrics_before": _finite(event.metrics)}
+            context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
+    elif isinstance(event, Previewed):
+        row = {
+            "run_id": work.run.id,
+            "probe_id": int(event.probe_id),
+            "step": event.step,
+            "result_ids": [int(id_) for id_ in event.result_ids],
+            "scores": event.scores,
+        }
+        context.write(lambda s: insert_missing(s, Preview, [row], key=["run_id", "probe_id", "step"]))
+    elif isinstance(event, Saved):
+        key = context.media.put_folder(event.path, kind="training")
+        context.report("saved", {"key": key}, event.step)
+        context.write(lambda s: lease.saved(s, work.run.job_id, token=context.token))
+
+
+def _step_body(event: StepDone) -> dict[str, Any]:
+    return {
+        "points": [[event.step, round(event.loss, 5), event.lr]],
+        "loss": event.loss,
+        "parts": event.parts,
+        "lr": event.lr,
+        "logit_scale": event.logit_scale,
+        "examples_per_s": round(event.pairs_per_s, 1),
+        "eta_s": round(event.eta_s, 1),
+        "epoch": event.epoch,
+    }
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no nan."""
+    return {name: value if value == value else None for name, value in metrics.items()}
+
+
+def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float]) -> None:
+    model = add_model(
+        session,
+        name=f"{work.run.name} (from {work.model.name})",
+        location=f"media:{key}",
+        licence=work.model.licence,
+        run_id=work.run.id,
+        parent_id=work.model.id,
+    )
+    values = {"metrics_after": _finite(metrics), "result_model_id": model.id, "checkpoint_key": key}
+    session.execute(update(Run).where(Run.id == work.run.id).values(values))

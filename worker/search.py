@@ -1,0 +1,116 @@
+"""The search worker: one warm process that keeps the current model's towers and answers in milliseconds.
+
+It is the exception to the job rules: no row, no lease, `-P solo`, and answers that the backend forgets after 60 s.
+"""
+
+import os
+import socket
+import threading
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from celery import Celery
+from celery.signals import worker_ready
+from sqlalchemy import select
+
+from app.jobs import presence
+from app.jobs.send import SEARCH
+from app.media.store import MediaStore
+from app.media.vectors import get_vectors
+from app.settings import get_settings
+from app.store.database import Database
+from app.store.models import Embedding, Model
+from worker.models import model_config
+
+EXPIRES_S = 60
+settings = get_settings()
+app = Celery("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
+app.conf.update(
+    task_serializer="json",
+    result_serializer="json",
+    accept_content=["json"],
+    result_expires=EXPIRES_S,
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+database = Database(settings)
+NAME = f"search@{socket.gethostname()}:{os.getpid()}"
+
+
+@app.task(name=SEARCH)
+def search(
+    data_set_id: int, text: str | None = None, image_id: int | None = None, k: int = 60
+) -> dict[str, Any]:
+    """Image ids of the data set nearest to the text or the image, best first, with cosines."""
+    with database.reading() as session:
+        rows = session.scalars(
+            select(Embedding).where(Embedding.data_set_id == data_set_id).order_by(Embedding.model_id.desc())
+        )
+        row = rows.first()
+        model = None if row is None else session.get(Model, row.model_id)
+    if row is None or model is None:
+        return {
+            "image_ids": [],
+            "scores": [],
+            "note": "The data set is not embedded yet: find suggestions first.",
+        }
+    ids, vectors = _vectors(row.image_key)
+    if image_id is not None:
+        query = vectors[np.flatnonzero(ids == image_id)[0]]
+    else:
+        query = _embed_text(model.id, text or "")
+    score = vectors @ query
+    best = np.argsort(-score, kind="stable")[:k]
+    return {
+        "image_ids": ids[best].tolist(),
+        "scores": [round(float(v), 4) for v in score[best]],
+        "model": model.name,
+    }
+
+
+@lru_cache(maxsize=4)
+def _vectors(key: str) -> tuple[Any, Any]:
+    ids, vectors = get_vectors(MediaStore(settings.resolved_media_url), key)
+    return np.asarray(ids), np.asarray(vectors, dtype=np.float32)
+
+
+def _embed_text(model_id: int, text: str) -> Any:
+    import torch
+
+    towers = _towers(model_id)
+    with torch.no_grad():
+        return towers.captions(towers.tokens([text]))[0].float().numpy()
+
+
+@lru_cache(maxsize=1)
+def _towers(model_id: int) -> Any:
+    from clipcore.towers import load_towers
+
+    with database.reading() as session:
+        model = session.scalars(select(Model).where(Model.id == model_id)).one()
+    towers = load_towers(model_config(settings, model))
+    towers.model.eval()
+    return towers
+
+
+@worker_ready.connect
+def _say_hello(**_: Any) -> None:
+    threading.Thread(target=_stay_seen, name="presence", daemon=True).start()
+
+
+def _stay_seen() -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            with database.transaction() as session:
+                presence.seen(
+                    session,
+                    name=NAME,
+                    queue="search",
+                    about={"host": socket.gethostname(), "pid": os.getpid()},
+                )
+        except Exception:  # noqa: BLE001  a database that is away is waited for
+            pass
+        pause.wait(presence.SEEN_EVERY_S)
