@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# a CPU-only PyTorch: make run TORCH_INDEX=URL-OF-A-CPU-INDEX (not torch 2.13.0+cpu: its torchvision fails to import)
+TORCH_INDEX ?=
+INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
+
+.PHONY: help run test check format bench kill screenshots clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	@echo "Creating the environment (about half a minute the first time) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip install -q --python $(BIN)/python $(INDEX) -r requirements.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+run: $(VENV)/ready ## start everything and print the address; Ctrl+C stops it
+	@$(BIN)/nearmiss up
+
+test: $(VENV)/ready check ## everything that CI runs
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/ready ## style, types and import rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+format: $(VENV)/ready ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready ## quick benchmarks
+	@$(BIN)/python benchmarks/step.py --quick
+
+screenshots: $(VENV)/ready ## the pictures in docs/screenshots
+	@$(BIN)/python tests/ui/screenshots.py
+
+clean: ## remove the environment (never your data)
+	rm -rf $(VENV) build *.egg-info
