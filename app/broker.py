@@ -19,7 +19,9 @@ def start_broker(settings: Settings, start: Callable[[str, list[str]], subproces
 
     path = settings.broker_socket
     if len(str(path).encode()) > LONGEST_SOCKET_PATH:
-        raise NearmissError(f"the home folder's path is too long for a socket ({path}); set NEARMISS_HOME to a shorter one")
+        raise NearmissError(
+            f"the home folder's path is too long for a socket ({path}); set NEARMISS_HOME to a shorter one"
+        )
     path.unlink(missing_ok=True)
     folder = settings.home.resolve() / "broker"
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,9 @@ def wait_for_broker(path: Path, *, timeout_s: float = ANSWERS_WITHIN_S) -> None:
         if answers(path):
             return
         time.sleep(0.02)
-    raise Unavailable(f"the broker does not answer at {path}; look into {path.parent / 'logs' / 'broker.log'}")
+    raise Unavailable(
+        f"the broker does not answer at {path}; look into {path.parent / 'logs' / 'broker.log'}"
+    )
 
 
 def answers(path: Path) -> bool:

@@ -44,7 +44,7 @@ def _merge(tower: nn.Module, names: tuple[str, ...], map_DD: Tensor, which: str)
         if isinstance(projection, nn.Sequential):
             projection = projection[-1]
         if isinstance(projection, nn.Linear):
-            projection.weight.copy_((map_DD.to(projection.weight) @ projection.weight))
+            projection.weight.copy_(map_DD.to(projection.weight) @ projection.weight)
             if projection.bias is not None:
                 projection.bias.copy_(map_DD.to(projection.bias) @ projection.bias)
             return

@@ -6,10 +6,10 @@ replays each micro-batch under its own seed and pushes its slice of the gradient
 is the plain step. Source: Gao et al. 2021 (GradCache); dropout is replayed by seeding, so a reference can too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor

@@ -54,10 +54,18 @@ def main(target: Path) -> None:
                 figures = {k: log[-1][k] for k in ("map_at_r", "i2t_r@1", "i2t_r@10", "t2i_r@1")}
                 print(f"{time.monotonic() - began:6.0f} s  step {event.step:4d}  {figures}", flush=True)
             elif isinstance(event, StepDone) and event.step % 10 == 0:
-                print(f"{time.monotonic() - began:6.0f} s  step {event.step:4d}  loss {event.loss:.3f}", flush=True)
+                print(
+                    f"{time.monotonic() - began:6.0f} s  step {event.step:4d}  loss {event.loss:.3f}",
+                    flush=True,
+                )
         shutil.rmtree(target / "open_clip_model.safetensors", ignore_errors=True)
         save_plain(towers, target, half=True)
-    record = {"settings": SETTINGS, "num_train": len(data.train), "num_held_out": len(data.held_out), "held_out": log}
+    record = {
+        "settings": SETTINGS,
+        "num_train": len(data.train),
+        "num_held_out": len(data.held_out),
+        "held_out": log,
+    }
     (target / "training_log.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -61,7 +61,7 @@ def _stay_seen(database: Database) -> None:
                 presence.seen(
                     session, name=NAME, queue=QUEUE, about={"host": socket.gethostname(), "pid": os.getpid()}
                 )
-        except Exception:  # noqa: BLE001  a database that is away is waited for; silence is the message
+        except Exception:
             pass
         pause.wait(presence.SEEN_EVERY_S)
 

@@ -26,6 +26,7 @@ def main() -> int:
     """The process's exit code: 0 whenever the row says how the job ended."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     import torch  # noqa: F401  warmed up before the job is known
+
     import worker.fine_tune  # noqa: F401
 
     line = sys.stdin.readline().split()
@@ -43,7 +44,7 @@ def run(context: JobContext) -> int:
     job_id, token = context.job_id, context.token
     try:
         results = work_of(job.kind)(context, job)
-    except Stopped as stop:
+    except Stopped:
         endings = {"cancel": lease.cancelled, "pause": lease.paused, "stop": lease.release}
         context.end(lambda session: endings[stop.reason](session, job_id, token=token))
         return 0

@@ -111,6 +111,6 @@ def _stay_seen() -> None:
                     queue="search",
                     about={"host": socket.gethostname(), "pid": os.getpid()},
                 )
-        except Exception:  # noqa: BLE001  a database that is away is waited for
+        except Exception:
             pass
         pause.wait(presence.SEEN_EVERY_S)

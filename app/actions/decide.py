@@ -59,7 +59,8 @@ def decide(
     """The saved verdicts in the order given; a UUID that is known already answers its row of that time.
 
     Raises NotFound for an image or caption that is unknown or was erased, NearmissError for a candidate
-    across data sets, for `broken_pair` on what is no pair, and for `no_match` on a pair.
+    across data sets and for `no_match` on a pair. A `broken_pair` given on a candidate is meant for the image's
+    own pair, and is saved there.
     """
     if len(decisions) > MAX_DECISIONS:
         raise NearmissError(f"{len(decisions)} verdicts in one request; send at most {MAX_DECISIONS}")
@@ -82,17 +83,21 @@ def _rows(
     session: Session, decisions: Sequence[Decision], *, person: str, source: str
 ) -> list[dict[str, object]]:
     data_sets = _data_sets(session, decisions)
-    _check_pairs(session, decisions)
+    meant = _meant(session, decisions)
     shown = {d.suggestion_id for d in decisions if d.suggestion_id is not None}
     suggestions = {s.id: s for s in session.scalars(select(Suggestion).where(Suggestion.id.in_(shown)))}
     rows = []
     for d in decisions:
         suggestion = suggestions.get(d.suggestion_id) if d.suggestion_id is not None else None
-        row = {"uuid": d.uuid, "image_id": d.image_id, "caption_id": d.caption_id, "answer": d.answer}
+        row = {"uuid": d.uuid, "image_id": d.image_id, "caption_id": meant[d.uuid], "answer": d.answer}
         row |= {"confidence": d.confidence, "person": person, "source": source}
         row |= {"data_set_id": data_sets[d.image_id, d.caption_id]}
         row |= {"model_id": suggestion and suggestion.model_id, "score": suggestion and suggestion.score}
         rows.append(row)
+        if (
+            d.caption_id != meant[d.uuid]
+        ):  # the question that was shown stays unanswered but is not asked again
+            _set_suggestions(session, [(d.image_id, d.caption_id)], was="open", state="decided")
     return rows
 
 
@@ -123,21 +128,28 @@ def _living(
     return {row.id: row.data_set_id for row in rows}
 
 
-def _check_pairs(session: Session, decisions: Sequence[Decision]) -> None:
-    candidates = [(d.image_id, d.caption_id) for d in decisions]
-    found = select(Pair.image_id, Pair.caption_id).where(
-        tuple_(Pair.image_id, Pair.caption_id).in_(candidates)
-    )
-    pairs = {tuple(row) for row in session.execute(found)}
-    for d in decisions:
-        is_pair = (d.image_id, d.caption_id) in pairs
-        where = f"image {d.image_id} and caption {d.caption_id}"
-        if d.answer == "broken_pair" and not is_pair:
-            raise NearmissError(f"{where} are no pair of the data set; answer no_match for a candidate")
-        if d.answer == "no_match" and is_pair:
-            raise NearmissError(
-                f"{where} are a pair of the data set; answer broken_pair when they do not fit"
-            )
+def _meant(session: Session, decisions: Sequence[Decision]) -> dict[str, int]:
+    """UUID → the caption that the answer is about."""
+    image_ids = {d.image_id for d in decisions}
+    pairs: dict[int, list[int]] = {}
+    found = select(Pair.image_id, Pair.caption_id).where(Pair.image_id.in_(image_ids)).order_by(Pair.id)
+    for image_id, caption_id in session.execute(found):
+        pairs.setdefault(image_id, []).append(caption_id)
+    return {d.uuid: _caption_meant(d, pairs.get(d.image_id, [])) for d in decisions}
+
+
+def _caption_meant(decision: Decision, own_ids: list[int]) -> int:
+    where = f"image {decision.image_id} and caption {decision.caption_id}"
+    is_pair = decision.caption_id in own_ids
+    if decision.answer == "no_match" and is_pair:
+        raise NearmissError(f"{where} are a pair of the data set; answer broken_pair when they do not fit")
+    if decision.answer != "broken_pair" or is_pair:
+        return decision.caption_id
+    if len(own_ids) != 1:
+        raise NearmissError(
+            f"{where} are no pair of the data set, and the image has {len(own_ids)}; name the broken one"
+        )
+    return own_ids[0]
 
 
 def project(session: Session, verdicts: Sequence[Verdict]) -> None:

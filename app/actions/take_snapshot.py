@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -82,14 +82,3 @@ def _columns(session: Session, query: Any) -> dict[str, list[Any]]:
 def _counts(pairs: dict[str, list[Any]], verdicts: dict[str, list[Any]]) -> dict[str, int]:
     counts = {"pairs": len(pairs["split"]), "held_out": pairs["split"].count("held_out")}
     return counts | {answer: verdicts["answer"].count(answer) for answer in ANSWERS}
-
-
-def count_verdicts(session: Session, *, data_set_id: int) -> dict[str, int]:
-    """How many candidates stand at each answer; every answer has an entry."""
-    query = (
-        select(CurrentVerdict.answer, func.count())
-        .where(CurrentVerdict.data_set_id == data_set_id)
-        .group_by(CurrentVerdict.answer)
-    )
-    found = {answer: num for answer, num in session.execute(query)}
-    return {answer: found.get(answer, 0) for answer in ANSWERS}

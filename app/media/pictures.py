@@ -73,7 +73,7 @@ def upright_rgb(data: bytes) -> Image.Image:
         ) from None
     except Image.DecompressionBombError:
         raise NearmissError(f"the picture has more than {MAX_PIXELS:,} pixels; make it smaller") from None
-    except Exception as error:  # noqa: BLE001  decoders raise OSError, SyntaxError, ValueError, struct.error ...
+    except Exception as error:
         raise NearmissError(f"the picture is broken ({error}); export it again") from None
 
 
@@ -99,7 +99,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return image.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
     lowest, highest = (float(end) for end in image.getextrema())  # type: ignore[arg-type]  # one band
-    if image.mode == "I" and 0 <= lowest and highest <= 65535:
+    if image.mode == "I" and lowest >= 0 and highest <= 65535:
         lowest, highest = 0.0, 65535.0
     scale = 255.0 / (highest - lowest) if highest > lowest else 0.0
     return image.convert("F").point(lambda grey: grey * scale - lowest * scale).convert("L")

@@ -92,7 +92,9 @@ def _json_lines(path: Path, *, root: Path, anywhere: bool) -> Rows:
                 if not isinstance(record, dict):
                     raise ValueError("no object")
             except (ValueError, RecursionError) as error:
-                yield Rejected(f"line {number}", f"it is not a JSON object ({str(error)[:80]}); write one a line")
+                yield Rejected(
+                    f"line {number}", f"it is not a JSON object ({str(error)[:80]}); write one a line"
+                )
                 continue
             yield _row(record, root, f"line {number}", anywhere)
 

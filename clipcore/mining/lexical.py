@@ -4,8 +4,42 @@ import re
 from dataclasses import dataclass
 
 WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*", re.UNICODE)
-COLOURS = frozenset("red orange yellow green blue purple brown black white grey gray pink dark light medium".split())
-NUMBERS = frozenset("one two three four five six seven eight nine ten eleven twelve thirty".split())
+COLOURS = frozenset(
+    [
+        "red",
+        "orange",
+        "yellow",
+        "green",
+        "blue",
+        "purple",
+        "brown",
+        "black",
+        "white",
+        "grey",
+        "gray",
+        "pink",
+        "dark",
+        "light",
+        "medium",
+    ]
+)
+NUMBERS = frozenset(
+    [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirty",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +63,9 @@ def compare(first: str, second: str) -> Difference:
     set_a, set_b = set(a), set(b)
     union = set_a | set_b
     differing = set_a ^ set_b
-    telling = any(w in COLOURS or w in NUMBERS or w.isdigit() or w.split("-")[0] in COLOURS for w in differing)
+    telling = any(
+        w in COLOURS or w in NUMBERS or w.isdigit() or w.split("-")[0] in COLOURS for w in differing
+    )
     return Difference(
         tuple(w for w in a if w not in set_b),
         tuple(w for w in b if w not in set_a),

@@ -95,7 +95,9 @@ def mine(
     if len(found) == 0:
         return _nothing()
     hashes = list(image_hashes) or [str(i) for i in range(len(image_ND))]
-    signals, score, reasons = _signals(found, image_ND, caption_MD, own_caption, own_image, own_score, captions, hashes, top)
+    signals, score, reasons = _signals(
+        found, image_ND, caption_MD, own_caption, own_image, own_score, captions, hashes, top
+    )
     probability = (proposer or Proposer()).probability(np.stack([signals[name] for name in SIGNALS], axis=1))
     impact = np.maximum(signals["margin"], signals["rank_margin"]) + 0.25 * np.abs(probability - 0.5)
     order = np.lexsort((found[:, 1], found[:, 0], -impact))
@@ -116,7 +118,9 @@ def mine(
 
 def _nothing() -> Suggestions:
     none_i, none_f = np.zeros(0, np.int64), np.zeros(0)
-    return Suggestions(none_i, none_i, none_f, none_f, none_f, none_f, [], [], {name: none_f for name in SIGNALS}, [])
+    return Suggestions(
+        none_i, none_i, none_f, none_f, none_f, none_f, [], [], {name: none_f for name in SIGNALS}, []
+    )
 
 
 def _own(pairs: Sequence[tuple[int, int]], n: int, m: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -130,8 +134,14 @@ def _own(pairs: Sequence[tuple[int, int]], n: int, m: int) -> tuple[list[list[in
 
 def _own_scores(image_ND, caption_MD, own_caption, own_image) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
     """Each image's and each caption's best cosine with a partner of its own; nan where it has none."""
-    by_image = [max((float(image_ND[i] @ caption_MD[c]) for c in own), default=np.nan) for i, own in enumerate(own_caption)]
-    by_caption = [max((float(image_ND[i] @ caption_MD[c]) for i in own), default=np.nan) for c, own in enumerate(own_image)]
+    by_image = [
+        max((float(image_ND[i] @ caption_MD[c]) for c in own), default=np.nan)
+        for i, own in enumerate(own_caption)
+    ]
+    by_caption = [
+        max((float(image_ND[i] @ caption_MD[c]) for i in own), default=np.nan)
+        for c, own in enumerate(own_image)
+    ]
     return np.array(by_image), np.array(by_caption)
 
 
@@ -153,7 +163,9 @@ def _candidates(top, own_score: tuple[Floats, Floats], options: MiningOptions) -
                 keep &= scores >= own[:, None] - options.absolute_margin
             if options.relative_margin is not None:
                 keep &= scores >= (1 - options.relative_margin) * own[:, None]
-        keep &= np.cumsum(keep, axis=1) <= options.num_negatives + 1  # one more: the partner itself is among them
+        keep &= (
+            np.cumsum(keep, axis=1) <= options.num_negatives + 1
+        )  # one more: the partner itself is among them
         anchor = np.repeat(np.arange(len(at)), keep.sum(axis=1))
         other = at[keep]
         rows.append(np.stack((other, anchor) if swap else (anchor, other), axis=1))
@@ -186,7 +198,9 @@ def _signals(found, image_ND, caption_MD, own_caption, own_image, own_score, cap
         best = max(told, key=lambda d: d.overlap, default=None)
         columns["overlap"][s] = best.overlap if best else 0.0
         columns["telling"][s] = float(best.colour_or_number) if best else 0.0
-        columns["caption_cosine"][s] = max((float(caption_MD[o] @ caption_MD[caption]) for o in others), default=0.0)
+        columns["caption_cosine"][s] = max(
+            (float(caption_MD[o] @ caption_MD[caption]) for o in others), default=0.0
+        )
         columns["image_cosine"][s] = max((float(image_ND[o] @ image_ND[image]) for o in images), default=0.0)
         columns["same_image"][s] = float(any(hashes[o] == hashes[image] for o in images))
         columns["mutual"][s] = float((image, caption) in near_c and (image, caption) in near_i)

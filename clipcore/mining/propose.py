@@ -45,7 +45,9 @@ class Proposer:
             z = sign * (x @ w)
             error = -sign / (1 + np.exp(np.clip(z, -30, 30)))
             pull = (w - start) / STRENGTH
-            return float(np.logaddexp(0, -z).sum() + 0.5 * ((w - start) ** 2).sum() / STRENGTH), x.T @ error + pull
+            return float(
+                np.logaddexp(0, -z).sum() + 0.5 * ((w - start) ** 2).sum() / STRENGTH
+            ), x.T @ error + pull
 
         best = minimize(loss, start, jac=True, method="L-BFGS-B").x
         return cls(tuple(best[:-1]), float(best[-1]), len(is_match))

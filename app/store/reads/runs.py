@@ -1,0 +1,31 @@
+"""Runs with their jobs: the list, newest first by key, and one."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.store.models import Job, Run
+
+
+def get_run(session: Session, run_id: int) -> tuple[Run, Job]:
+    """Raises NotFound."""
+    row = session.execute(
+        select(Run, Job).join(Job, Job.id == Run.job_id).where(Run.id == run_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no run {run_id}; reload the page")
+    return row[0], row[1]
+
+
+def page_of_runs(
+    session: Session, *, data_set_id: int | None = None, before: int | None = None, limit: int = 50
+) -> Sequence[Row[tuple[Run, Job]]]:
+    """At most `limit` runs with an id below `before`, the newest first."""
+    query = select(Run, Job).join(Job, Job.id == Run.job_id).order_by(Run.id.desc())
+    if data_set_id is not None:
+        query = query.where(Run.data_set_id == data_set_id)
+    if before is not None:
+        query = query.where(Run.id < before)
+    return session.execute(query.limit(max(1, min(limit, 200)))).all()
