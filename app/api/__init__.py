@@ -1,0 +1,1 @@
+"""HTTP routes: the edge that opens transactions. It knows nothing of the page."""

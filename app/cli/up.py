@@ -1,0 +1,151 @@
+"""`nearmiss up`: everything on this machine, as child processes that die with it."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import typer
+
+from app.actions.import_data_set import import_data_set
+from app.broker import start_broker
+from app.demo import NAME
+from app.errors import NearmissError, Unavailable
+from app.settings import Settings, get_settings
+from app.store.database import Database
+from app.store.reads.data_sets import list_data_sets
+from app.store.schema import migrate
+
+STOP_S = 8.0
+ANSWER_S = 90.0
+
+
+def run() -> None:
+    """Starts, waits until the page answers, prints the address, and stays until Ctrl+C or SIGTERM."""
+    settings = get_settings()
+    _check_port(settings)
+    (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+    children = Children(settings.home / "logs")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        _say("database")
+        database = Database(settings)
+        migrate(database.engine)
+        if not settings.broker_url:
+            _say("broker")
+            start_broker(settings, children.start)
+        _say("web and workers")
+        children.start("web", [sys.executable, "-m", "app.web"])
+        for queue in ("cpu", "gpu", "search"):
+            children.start(queue, [sys.executable, "-m", "app.cli.main", "worker", queue])
+        _first_import(database, settings)
+        _wait(settings, children)
+        typer.echo(f"\nNearmiss is at http://{settings.host}:{settings.port}  (Ctrl+C stops it)")
+        children.watch()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        typer.echo("\nstopping …")
+        children.stop()
+
+
+class Children:
+    """The started processes by name, each with its log."""
+
+    def __init__(self, logs: Path):
+        self.logs = logs
+        self.running: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
+
+    def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        """Starts `command` in its own session; it gets SIGTERM when this process dies."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_follow,
+            )
+        self.running[name] = process, command
+        return process
+
+    def watch(self) -> None:
+        """Starts again what dies, and says so."""
+        while True:
+            time.sleep(0.5)
+            for name, (process, command) in list(self.running.items()):
+                if process.poll() is not None:
+                    typer.echo(
+                        f"{name} ended with code {process.returncode} and is started again; see {self.logs / name}.log"
+                    )
+                    time.sleep(1.0)
+                    self.start(name, command)
+
+    def stop(self) -> None:
+        """Workers and web first, the broker last; kills what does not leave."""
+        names = sorted(self.running, key=lambda name: name == "broker")
+        for name in names:
+            process, _ = self.running[name]
+            process.send_signal(signal.SIGTERM)
+            if name != "broker":
+                continue
+        give_up = time.monotonic() + STOP_S
+        for name in names:
+            process, _ = self.running[name]
+            try:
+                process.wait(timeout=max(0.1, give_up - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _first_import(database: Database, settings: Settings) -> None:
+    with database.transaction() as session:
+        if not list_data_sets(session):
+            _say(f"import of the demo ({NAME}); it goes on while you look around")
+            import_data_set(session, name=NAME, source="demo", person=settings.person)
+
+
+def _wait(settings: Settings, children: Children) -> None:
+    give_up = time.monotonic() + ANSWER_S
+    while time.monotonic() < give_up:
+        try:
+            with urllib.request.urlopen(f"http://{settings.host}:{settings.port}/healthz", timeout=1):
+                return
+        except OSError:
+            if children.running["web"][0].poll() is not None:
+                break
+            time.sleep(0.1)
+    raise Unavailable(f"the web process does not answer; look into {children.logs / 'web.log'}")
+
+
+def _check_port(settings: Settings) -> None:
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        raise NearmissError(
+            f"{settings.host} would be open to others and there are no accounts yet; use 127.0.0.1"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            raise NearmissError(
+                f"port {settings.port} is in use; stop what uses it or set NEARMISS_PORT to another"
+            ) from None
+
+
+def _follow() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)
+
+
+def _say(what: str) -> None:
+    typer.echo(f"· {what}")
+
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
