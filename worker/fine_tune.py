@@ -163,6 +163,7 @@ def _fetch_checkpoint(context: JobContext, work: Work) -> None:
 def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
     """One training event as progress, event rows and results."""
     if isinstance(event, Started):
+        work.folder.mkdir(parents=True, exist_ok=True)
         (work.folder / "config.yaml").write_text(work.config.to_yaml(), encoding="utf-8")
         for remark in event.remarks:
             context.report("log", {"text": remark})

@@ -49,14 +49,18 @@ def _mine(context: JobContext, vectors: Vectors, data_set_id: int, learned: Prop
         pairs = session.execute(
             select(Pair.image_id, Pair.caption_id, Pair.split).where(Pair.data_set_id == data_set_id)
         ).all()
-        hashes = dict(
-            session.execute(select(Image.id, Image.sha256).where(Image.data_set_id == data_set_id)).tuples()
-        )
-        texts = dict(
-            session.execute(
+        hashes = {
+            i: h
+            for i, h in session.execute(
+                select(Image.id, Image.sha256).where(Image.data_set_id == data_set_id)
+            )
+        }
+        texts = {
+            i: t
+            for i, t in session.execute(
                 select(Caption.id, Caption.text).where(Caption.data_set_id == data_set_id)
-            ).tuples()
-        )
+            )
+        }
         decided = session.execute(
             select(CurrentVerdict.image_id, CurrentVerdict.caption_id).where(
                 CurrentVerdict.data_set_id == data_set_id

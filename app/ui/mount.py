@@ -14,7 +14,7 @@ LARGEST_UPLOAD = "1mb"  # the page uploads nothing through Gradio
 
 def mount(server: FastAPI) -> FastAPI:
     """The same app with the page and its static files."""
-    server.mount("/static", StaticFiles(directory=STATIC), name="static")
+    server.mount("/page", StaticFiles(directory=STATIC), name="page")  # /static is Gradio's own
     return gr.mount_gradio_app(
         server,
         build_page(),

@@ -17,8 +17,8 @@ TABS = (
 )
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/static/style.css">
-<script type="module" src="/static/app.js"></script>
+<link rel="stylesheet" href="/page/style.css">
+<script type="module" src="/page/app.js"></script>
 """
 
 
