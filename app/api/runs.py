@@ -1,169 +1,128 @@
-"""Runs: the counts before the click, the click, and what the page reads while one goes on."""
+"""Fine-tunes: the preview of what would happen, the start, and everything to watch."""
 
-import io
-import zipfile
-from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from app.actions.plan_run import plan_run
+from app.actions.presets import PresetView, list_presets
 from app.actions.start_run import start_run
-from app.actions.steer_job import cancel_job, pause_job, resume_job
-from app.api.session import Deployment, Reading, Writing
+from app.api.access import MAX_ID, Db, Id, Person
+from app.api.checkpoints import zip_of_folder
+from app.api.jobs import Verb, steer_job
+from app.api.run_views import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.errors import NotFound
-from app.jobs.events import read_events
-from app.jobs.states import OVER
-from app.jobs.waiting import why_waiting
+from app.jobs.view import JobView
 from app.media.store import MediaStore
-from app.store.models import Job, Run
-from app.store.reads.previews import previews
+from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run, page_of_runs
 
-routes = APIRouter(prefix="/api")
-POLL_MS = 1000
-FIELDS = [
-    {"path": "epochs", "label": "Epochs"},
-    {"path": "batch.size", "label": "Batch size"},
-    {"path": "optimiser.lr", "label": "Learning rate"},
-    {"path": "labels.match", "label": "A “Yes” becomes", "choices": ["attract", "mask", "soft"]},
-    {"path": "labels.no_match_weight", "label": "Weight of a hard negative"},
-    {"path": "labels.hard_negatives_per_row", "label": "Hard negatives appended per image"},
-    {"path": "seed", "label": "Seed"},
-]
-PRESETS = [
-    (
-        "adapter",
-        "Quick adapter",
-        "One linear map per tower on cached embeddings, merged into the checkpoint. Seconds.",
-    ),
-    ("full", "Full", "All weights of both towers, through gradient caching. Minutes on a CPU for the demo."),
-    ("lora", "LoRA", "Low-rank updates on attention and MLP matrices, merged at the end."),
-]
+router = APIRouter(prefix="/api")
+RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
-class RunBody(BaseModel):
-    """What to train, from where, and how."""
+class Wish(BaseModel):
+    """What to train; `config_yaml`, when given, takes the place of preset and overrides."""
 
-    data_set_id: int
-    model_id: int
-    preset: str = "adapter"
-    overrides: dict[str, Any] = {}
-    config_yaml: str | None = None
-    request_key: str | None = None
-
-
-@routes.get("/presets")
-def list_presets() -> list[dict[str, Any]]:
-    """The presets with the fields that a person most often changes."""
-    from clipcore.config import preset
-
-    found = []
-    for name, title, what in PRESETS:
-        config = asdict(preset(name))
-        found.append(
-            {"name": name, "title": title, "what": what, "fields": [_filled(f, config) for f in FIELDS]}
-        )
-    return found
+    data_set_id: RowId
+    model_id: RowId
+    preset: str = Field(default="adapter", max_length=40)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    config_yaml: str | None = Field(default=None, max_length=100_000)
 
 
-def _filled(field: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    value: Any = config
-    for part in field["path"].split("."):
-        value = value[part]
-    return field | {"value": value}
+class NewRun(Wish):
+    """The same with a key that makes a second click harmless."""
+
+    name: str = Field(default="", max_length=200)
+    request_key: str | None = Field(default=None, min_length=8, max_length=64)
 
 
-@routes.post("/runs/preview")
-def preview(body: RunBody, session: Reading) -> dict[str, Any]:
-    """The counts before the click."""
-    return _plan(session, body).report() | {"seconds": _plan(session, body).estimated_s}
+@router.get("/models")
+def models(database: Db) -> list[ModelView]:
+    """All models, the newest last."""
+    with database.reading() as session:
+        return list_models(session)
 
 
-def _plan(session: Any, body: RunBody) -> Any:
-    return plan_run(session, **body.model_dump(exclude={"request_key"}))
+@router.get("/presets")
+def presets() -> list[PresetView]:
+    """The presets with the fields that a form shows."""
+    return list_presets()
 
 
-@routes.post("/runs")
-def create(body: RunBody, session: Writing, settings: Deployment) -> dict[str, Any]:
-    """The click."""
-    run = start_run(session, **body.model_dump(), person=settings.person)
-    return {"run": {"id": run.id, "name": run.name}}
+@router.post("/runs/preview")
+def preview(body: Wish, database: Db) -> dict[str, Any]:
+    """What would happen: steps, counts, warnings, refusals, the reason for waiting, the configuration."""
+    with database.reading() as session:
+        return plan_run(session, **body.model_dump()).report()
 
 
-@routes.get("/runs")
-def list_runs(
-    session: Reading, data_set_id: int | None = None, before: int | None = None, limit: int = 50
-) -> dict[str, Any]:
-    """Runs, the newest first."""
-    rows = page_of_runs(session, data_set_id=data_set_id, before=before, limit=limit)
-    return {"runs": [_row(session, run, job) for run, job in rows]}
+@router.post("/runs")
+def start(body: NewRun, database: Db, person: Person) -> dict[str, RunView]:
+    """Start: {run}."""
+    with database.transaction() as session:
+        run_id = start_run(session, **body.model_dump(), person=person).id
+    return {"run": one(run_id, database)}
 
 
-def _row(session: Any, run: Run, job: Job) -> dict[str, Any]:
-    state = {name: getattr(job, name) for name in ("state", "done", "total", "rate")}
-    reason = job.reason or why_waiting(session, job) or ""
-    return {"id": run.id, "name": run.name, "preset": run.preset, "reason": reason, "job_id": job.id} | state
+@router.get("/runs")
+def runs(
+    database: Db,
+    data_set_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, list[RunView]]:
+    """Runs, the newest first; `before`: the last id of the page before."""
+    with database.reading() as session:
+        page = page_of_runs(session, data_set_id=data_set_id, before=before, limit=limit)
+        return {"runs": [view_run(session, run, job) for run, job in page]}
 
 
-@routes.get("/runs/{run_id}")
-def get_one(run_id: int, session: Reading) -> dict[str, Any]:
-    """A run whole."""
-    run, job = get_run(session, run_id)
-    return _row(session, run, job) | {
-        "config_yaml": run.config_yaml,
-        "counts": run.preflight.get("labels", {}),
-        "metrics_before": run.metrics_before,
-        "metrics_after": run.metrics_after,
-        "has_checkpoint": bool(run.checkpoint_key),
-        "result_model_id": run.result_model_id,
-    }
+@router.get("/runs/{run_id}")
+def one(run_id: Id, database: Db) -> RunView:
+    """One run."""
+    with database.reading() as session:
+        return view_run(session, *get_run(session, run_id))
 
 
-@routes.get("/runs/{run_id}/events")
-def events(run_id: int, session: Reading, after: int = 0, limit: int = 1000) -> dict[str, Any]:
-    """What the run reported after an id."""
-    _, job = get_run(session, run_id)
-    left = (job.total - job.done) / job.rate if job.rate else None
-    found = read_events(session, job.id, after=after, limit=min(limit, 2000))
-    return {
-        "events": [{"id": e.id, "kind": e.kind, "step": e.step, "body": e.body} for e in found],
-        "state": job.state,
-        "done": job.done,
-        "total": job.total,
-        "rate": job.rate,
-        "eta_s": left,
-        "next_poll_ms": POLL_MS * (10 if job.state in OVER else 1),
-    }
+@router.get("/runs/{run_id}/events")
+def events(
+    run_id: Id,
+    database: Db,
+    after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> EventPage:
+    """What happened after the event with id `after`, and when to ask again."""
+    with database.reading() as session:
+        _, job = get_run(session, run_id)
+        return page_of_events(session, job, after=after, limit=limit)
 
 
-@routes.get("/runs/{run_id}/previews")
-def get_previews(run_id: int, session: Reading) -> dict[str, Any]:
+@router.get("/runs/{run_id}/previews")
+def watched(run_id: Id, database: Db) -> Previews:
     """The probes before and now."""
-    return asdict(previews(session, get_run(session, run_id)[0]))
+    with database.reading() as session:
+        run, _ = get_run(session, run_id)
+        return previews(session, run)
 
 
-@routes.get("/runs/{run_id}/checkpoint")
-def checkpoint(run_id: int, session: Reading, settings: Deployment) -> Response:
-    """The plain open_clip folder as a zip."""
-    run, _ = get_run(session, run_id)
+@router.get("/runs/{run_id}/checkpoint")
+def checkpoint(run_id: Id, database: Db) -> Response:
+    """The result as a zip of a plain open_clip folder."""
+    with database.reading() as session:
+        run, job = get_run(session, run_id)
     if not run.checkpoint_key:
-        raise NotFound(f"run {run_id} has no checkpoint yet; wait until it has finished")
-    store, out = MediaStore(settings.resolved_media_url), io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, key in store.manifest(run.checkpoint_key).items():
-            archive.writestr(name, store.get(key))
-    headers = {"Content-Disposition": f'attachment; filename="run-{run_id}.zip"'}
-    return Response(out.getvalue(), media_type="application/zip", headers=headers)
+        raise NotFound(f"run {run_id} has no checkpoint to download: it is {job.state}")
+    store = MediaStore(database.settings.resolved_media_url)
+    return zip_of_folder(store, run.checkpoint_key, name=f"nearmiss-run-{run_id}")
 
 
-@routes.post("/runs/{run_id}/{verb}")
-def steer(run_id: int, verb: str, session: Writing) -> dict[str, Any]:
+@router.post("/runs/{run_id}/{verb}")
+def steer(run_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
     """Cancel, pause or resume."""
-    actions: dict[str, Any] = {"cancel": cancel_job, "pause": pause_job, "resume": resume_job}
-    if verb not in actions:
-        raise NotFound(f"a run knows no {verb!r}; use cancel, pause or resume")
-    _, job = get_run(session, run_id)
-    actions[verb](session, job_id=job.id)
-    return {"state": job.state}
+    with database.reading() as session:
+        _, job = get_run(session, run_id)
+    return steer_job(database, job.id, verb, person)

@@ -131,7 +131,7 @@ def pair_detail(session: Session, pair_id: int) -> PairDetail:
     )
 
 
-def _pairs() -> Select[Any]:
+def _pairs() -> Select[Any, Any, Any, Any, Any, Any, Any]:
     columns = (Pair.id, Pair.data_set_id, Pair.image_id, Pair.caption_id, Pair.split)
     return (
         select(*columns, Caption.text.label("caption"), CurrentVerdict.answer)

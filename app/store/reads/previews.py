@@ -148,11 +148,8 @@ def _moved(before: Preview, now: Preview, results: list[Result]) -> list[MovedRe
     moved = []
     for rank, result in enumerate(results, 1):
         was = ranks.get(result.id)
-        better = 0 if was == rank else 1 if was is None or was > rank else -1
-        mark = _mark(0, better if result.relevant else -better) if before.step != now.step else "unchanged"
-        moved.append(
-            MovedResult(**vars(result), rank_before=was, mark=mark if result.relevant else "unchanged")
-        )
+        risen = (was or len(ranks) + 1) - rank if result.relevant else 0
+        moved.append(MovedResult(**vars(result), rank_before=was, mark=_mark(0, risen)))
     return moved
 
 

@@ -17,10 +17,10 @@ PATTERN: tuple[Order, ...] = (
     *("impact", "impact", "uncertainty", "impact", "random"),
     *("impact", "uncertainty", "impact", "uncertainty", "impact"),
 )
-COLUMNS = {
+COLUMNS: dict[Order, ColumnElement[float]] = {
     "impact": Suggestion.impact.desc(),
     "uncertainty": Suggestion.uncertainty.desc(),
-    "random": Suggestion.shuffle,
+    "random": Suggestion.shuffle.expression,
 }
 
 

@@ -1,8 +1,6 @@
 """Runs with their jobs: the list, newest first by key, and one."""
 
-from collections.abc import Sequence
-
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -21,11 +19,12 @@ def get_run(session: Session, run_id: int) -> tuple[Run, Job]:
 
 def page_of_runs(
     session: Session, *, data_set_id: int | None = None, before: int | None = None, limit: int = 50
-) -> Sequence[Row[tuple[Run, Job]]]:
+) -> list[tuple[Run, Job]]:
     """At most `limit` runs with an id below `before`, the newest first."""
     query = select(Run, Job).join(Job, Job.id == Run.job_id).order_by(Run.id.desc())
     if data_set_id is not None:
         query = query.where(Run.data_set_id == data_set_id)
     if before is not None:
         query = query.where(Run.id < before)
-    return session.execute(query.limit(max(1, min(limit, 200)))).all()
+    rows = session.execute(query.limit(max(1, min(limit, 200)))).all()
+    return [(row[0], row[1]) for row in rows]

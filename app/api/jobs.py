@@ -1,0 +1,62 @@
+"""Jobs of every kind: how far they are, and cancel, pause, resume."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse
+
+from app.actions.steer_job import cancel_job, pause_job, resume_job
+from app.api.access import Db, Id, Person
+from app.errors import NotFound
+from app.jobs.presence import connected
+from app.jobs.view import JobView, get_job, rejected_rows, view_job
+from app.media.store import MediaStore
+from app.store.database import Database
+
+router = APIRouter(prefix="/api")
+Verb = Literal["cancel", "pause", "resume"]
+
+
+@router.get("/jobs/{job_id}")
+def job(job_id: Id, database: Db) -> JobView:
+    """One job."""
+    with database.reading() as session:
+        return view_job(session, get_job(session, job_id))
+
+
+@router.post("/jobs/{job_id}/{verb}")
+def steer(job_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
+    """Cancel, pause or resume."""
+    return steer_job(database, job_id, verb, person)
+
+
+@router.get("/jobs/{job_id}/rejected")
+def rejected(job_id: Id, database: Db) -> PlainTextResponse:
+    """The rows that an import refused, a sentence a line."""
+    with database.reading() as session:
+        body = rejected_rows(session, get_job(session, job_id))
+    if not body:
+        raise NotFound(f"job {job_id} refused no rows; nothing needs mending")
+    if "report_key" not in body:
+        return PlainTextResponse("\n".join(body["examples"]))
+    return PlainTextResponse(MediaStore(database.settings.resolved_media_url).get(body["report_key"]))
+
+
+@router.get("/workers")
+def workers(database: Db) -> list[dict[str, Any]]:
+    """The workers that are connected now."""
+    with database.reading() as session:
+        return [{"name": w.name, "queue": w.queue, "about": w.about} for w in connected(session)]
+
+
+def steer_job(database: Database, job_id: int, verb: Verb, person: str) -> JobView:
+    """The job after the verb."""
+    with database.transaction() as session:
+        if verb == "cancel":
+            cancel_job(session, job_id=job_id, person=person)
+        elif verb == "pause":
+            pause_job(session, job_id=job_id, person=person)
+        else:
+            resume_job(session, job_id=job_id)
+    with database.reading() as session:
+        return view_job(session, get_job(session, job_id))
