@@ -47,20 +47,17 @@ class Supervisor:
         reader.start()
         self._running = process
         self._tell(process, job_id, token)
-        self.warm_up(delay_s=2.0)
         code = process.wait()
         self._running = None
         reader.join(timeout=2)
+        self.warm_up()  # not earlier: importing torch would take a core from the job
         if code not in (0, EXIT_LOST, EXIT_REPORTED):
             self._failed(job_id, token, code, tail)
 
-    def warm_up(self, delay_s: float = 0.0) -> None:
-        """Starts a spare process, later when a job has just begun to use the cores."""
-        if not self._keep_spare or self._stopping:
-            return
-        timer = threading.Timer(delay_s, self._make_spare)
-        timer.daemon = True
-        timer.start()
+    def warm_up(self) -> None:
+        """Starts a spare process where this worker keeps one."""
+        if self._keep_spare and self._spare is None and not self._stopping:
+            self._spare = _start()
 
     def stop(self) -> None:
         """Asks the running job to save and leave; kills it after the grace."""
@@ -76,10 +73,6 @@ class Supervisor:
         self._stopping = True
         if self._spare is not None and self._spare.poll() is None:
             self._spare.kill()
-
-    def _make_spare(self) -> None:
-        if self._spare is None and not self._stopping:
-            self._spare = _start()
 
     def _take_spare(self) -> subprocess.Popen[str]:
         spare, self._spare = self._spare, None
