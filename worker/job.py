@@ -44,9 +44,9 @@ def run(context: JobContext) -> int:
     job_id, token = context.job_id, context.token
     try:
         results = work_of(job.kind)(context, job)
-    except Stopped:
+    except Stopped as stopped:
         endings = {"cancel": lease.cancelled, "pause": lease.paused, "stop": lease.release}
-        ending = endings[stop.reason]
+        ending = endings[stopped.reason]
         context.end(lambda session: ending(session, job_id, token=token))
         return 0
     except (NearmissError, ClipcoreError) as error:
