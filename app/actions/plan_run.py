@@ -29,7 +29,7 @@ class Plan:
 
     def report(self) -> dict[str, Any]:
         """The plain form that is kept on the run and sent to the page."""
-        queue = {"estimated_s": self.estimated_s, "waiting": self.waiting}
+        queue = {"seconds": self.estimated_s, "waiting": self.waiting}
         return asdict(self.preflight) | queue | {"config_yaml": self.config.to_yaml()}
 
 

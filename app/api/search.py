@@ -65,9 +65,9 @@ def _by_meaning(database: Database, data_set_id: int, text: str, limit: int) -> 
         raise Unavailable(
             "the data set has no embeddings yet; find suggestions first; these results are by words"
         )
-    request = {"data_set_id": data_set_id, "model_id": model_id, "text": text, "image_id": None, "k": limit}
+    request = {"data_set_id": data_set_id, "text": text, "k": limit}
     answer = ask_search(database.settings, request)
-    return dict(zip(answer["ids"], answer["scores"], strict=True))
+    return dict(zip(answer["image_ids"], answer["scores"], strict=True))
 
 
 def _by_words(database: Database, data_set_id: int, words: str, limit: int, *, note: str) -> Results:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -36,9 +35,9 @@ def wake(session: Session, job: Job) -> None:
 def _send(database: Database, job_id: int, queue: str) -> None:
     try:
         producer(database.settings.resolved_broker_url).send_task(
-            RUN_JOB, args=[job_id], queue=queue, retry=False
+            RUN_JOB, args=[job_id], queue=queue, retry=False, ignore_result=True
         )
-    except (OperationalError, OSError) as error:
+    except Exception as error:
         log.warning("job %s is saved but the broker does not answer: %s", job_id, error)
         with database.transaction() as session:
             session.execute(update(Job).where(Job.id == job_id).values(sent_at=None))

@@ -147,7 +147,7 @@ def _stands_on(table: Any) -> Any:
     return and_(CurrentVerdict.image_id == table.image_id, CurrentVerdict.caption_id == table.caption_id)
 
 
-def _item(row: Row[Any]) -> PairItem:
+def _item(row: Row[Any, Any, Any, Any, Any, Any, Any]) -> PairItem:
     return PairItem(row.id, row.image_id, row.caption_id, row.caption, row.split, row.answer)
 
 
