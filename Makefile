@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
 
-.PHONY: help run test check format bench kill screenshots clean
+.PHONY: help run test check format walk clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -30,11 +30,8 @@ check: $(VENV)/ready ## style and import rules
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready ## quick benchmarks
-	@$(BIN)/python benchmarks/step.py --quick
-
-screenshots: $(VENV)/ready ## the pictures in docs/screenshots
-	@$(BIN)/python tests/ui/screenshots.py
+walk: $(VENV)/ready ## browse, curate, fine-tune in Chromium on a running Nearmiss; writes docs/screenshots
+	@$(BIN)/python tests/ui/walk.py
 
 clean: ## remove the environment (never your data)
 	rm -rf $(VENV) build *.egg-info
