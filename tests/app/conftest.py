@@ -52,7 +52,18 @@ def postgres_url() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    init = [str(folder / "initdb"), "-D", str(data / "db"), "-A", "trust", "-U", "nearmiss", "-E", "UTF8", "-N"]
+    init = [
+        str(folder / "initdb"),
+        "-D",
+        str(data / "db"),
+        "-A",
+        "trust",
+        "-U",
+        "nearmiss",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
     subprocess.run([*init, "--locale=C"], check=True, capture_output=True, user=user, cwd="/tmp")
     options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
     server = subprocess.Popen(
@@ -82,7 +93,9 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if request.param == "postgres":
         server = request.getfixturevalue("postgres_url")
         name = f"t{uuid.uuid4().hex}"
-        engine = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+        engine = create_engine(
+            server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+        )
         with engine.connect() as connection:
             connection.execute(text(f"create database {name}"))
         engine.dispose()

@@ -192,8 +192,9 @@ def test_a_broker_that_is_down_costs_less_than_a_second_and_the_row_says_so(data
 
 
 def test_waiting_says_who_is_missing_and_who_is_before(database: Database) -> None:
-    first, second = new_job(database, sent_at=1.0), new_job(database, sent_at=1.0)
+    first, second = new_job(database), new_job(database)
     with database.transaction() as session:
+        session.execute(update(Job).values(sent_at=1.0))  # as if a broker had taken both
         job = session.get_one(Job, second)
         assert why_waiting(session, job) == (
             "no GPU worker is connected; start one with `nearmiss worker gpu`"

@@ -25,5 +25,5 @@ def test_a_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = '9999'"))
     for act in (migrate, check):
-        with pytest.raises(NearmissError, match="9999.*install the newer Nearmiss"):
+        with pytest.raises(NearmissError, match=r"9999.*install the newer Nearmiss"):
             act(database.engine)

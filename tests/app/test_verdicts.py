@@ -3,6 +3,7 @@
 import random
 import threading
 import uuid
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import func, select, update
@@ -143,6 +144,6 @@ def test_one_images_candidates_come_together_and_impact_comes_first(seeded: Data
         mixed = [item.image_id for item in next_items(session, 1, limit=30).items]
         by_impact = next_items(session, 1, limit=30, order="impact").items
         impacts = [session.get_one(Suggestion, item.suggestion_id).impact for item in by_impact]
-    changes = sum(a != b for a, b in zip(mixed, mixed[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(mixed))
     assert changes == len(set(mixed)) - 1
     assert impacts == sorted(impacts, reverse=True)
