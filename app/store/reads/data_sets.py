@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.store.models import ANSWERS, CurrentVerdict, DataSet, Job, Suggestion, Verdict
 
+# a literal, not a parameter: SQLite uses the partial index for nothing else (200,000 rows: 234 ms without it)
+IS_OPEN = Suggestion.state == literal_column("'open'")
 RATE_OVER = 30  # latest verdicts of a person that their rate is measured on
 
 
@@ -42,7 +44,7 @@ def latest_job(session: Session, data_set_id: int, kind: str) -> Job | None:
 
 def num_open(session: Session, data_set_id: int) -> int:
     """How many suggestions wait for a verdict."""
-    query = select(func.count()).where(Suggestion.data_set_id == data_set_id, Suggestion.state == "open")
+    query = select(func.count()).where(Suggestion.data_set_id == data_set_id, IS_OPEN)
     return session.scalar(query) or 0
 
 

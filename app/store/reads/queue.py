@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.store.models import Caption, Image, Pair, Suggestion
-from app.store.reads.data_sets import get_data_set, num_decided, num_open
+from app.store.reads.data_sets import IS_OPEN, get_data_set, num_decided, num_open
 
 Order = Literal["mixed", "impact", "uncertainty", "random"]
 MAX_ITEMS = 100
@@ -75,7 +75,7 @@ def next_items(
     """
     get_data_set(session, data_set_id)
     limit, without = max(1, min(limit, MAX_ITEMS)), list(exclude)[-MAX_EXCLUDED:]
-    where = [Suggestion.data_set_id == data_set_id, Suggestion.state == "open"]
+    where: list[ColumnElement[bool]] = [Suggestion.data_set_id == data_set_id, IS_OPEN]
     if image_id is not None:
         where.append(Suggestion.image_id == image_id)
     if without:
