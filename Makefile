@@ -24,8 +24,8 @@ run: $(VENV)/ready ## start everything and print the address; Ctrl+C stops it
 test: $(VENV)/ready check ## everything that CI runs
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/ready ## style and import rules
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
+check: $(VENV)/ready ## style, import rules, types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache && $(BIN)/mypy
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -38,7 +38,7 @@ def merge_adapter(adapter: Adapter, model: nn.Module) -> None:
     _merge(text, ("text_projection", "proj", "head"), adapter.caption, "text")
 
 
-def _merge(tower: nn.Module, names: tuple[str, ...], map_DD: Tensor, which: str) -> None:
+def _merge(tower: object, names: tuple[str, ...], map_DD: Tensor, which: str) -> None:
     for name in names:
         projection = _find(tower, name)
         if isinstance(projection, nn.Sequential):

@@ -8,7 +8,7 @@ same bits as one that was never stopped.
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ class _Run:
             export(learner, target)
         yield Finished(self.step, "", target)
 
-    def _learner(self, towers: Towers, embeddings: Embeddings | None) -> Iterator[Event]:  # type: ignore[misc]
+    def _learner(self, towers: Towers, embeddings: Embeddings | None) -> Generator[Event, None, Learner]:
         towers.model.to(self.device)
         if self.config.model.train != "adapter":
             source = Source(towers, self.items.images, self.items.captions, self.config)
@@ -256,7 +256,7 @@ class _Run:
                 scalar.requires_grad_(True)
                 learner.parameters.setdefault(name, scalar)
 
-    def _steps(self, start: int) -> Iterator[Event]:  # type: ignore[misc]
+    def _steps(self, start: int) -> Generator[Event, None, str]:
         self.step = start
         began, last_save = time.monotonic(), time.monotonic()
         shown = self._preview_steps()
@@ -580,7 +580,7 @@ def _chunks(numbers: Sequence[int], size: int) -> list[list[int]]:
     return [list(numbers[i : i + size]) for i in range(0, len(numbers), size)]
 
 
-def _embed_all(towers: Towers, source: Source, device: torch.device) -> Iterator[Event]:  # type: ignore[misc]
+def _embed_all(towers: Towers, source: Source, device: torch.device) -> Generator[Event, None, Embeddings]:
     total, done = source.num_images + source.num_captions, 0
     parts: list[list[Tensor]] = [[], []]
     for kind, embed, count in (

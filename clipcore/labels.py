@@ -305,13 +305,11 @@ def _label(record: dict[str, Any], where: str) -> Label:
         raise ClipcoreError(
             f"{where} lacks {', '.join(missing)}: every label needs image_id, caption_id, verdict."
         )
-    options = {key: record[key] for key in ("treatment", "visible") if record.get(key)}
+    options: dict[str, Any] = {key: record[key] for key in ("treatment", "visible") if record.get(key)}
     try:
-        numbers = {
+        options |= {
             k: float(record[k]) for k in ("confidence", "weight", "margin") if record.get(k) not in (None, "")
         }
-        return Label(
-            str(record["image_id"]), str(record["caption_id"]), record["verdict"], **options, **numbers
-        )
+        return Label(str(record["image_id"]), str(record["caption_id"]), record["verdict"], **options)
     except (ValueError, TypeError) as error:
         raise ClipcoreError(f"{where}: {error}") from None

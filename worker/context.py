@@ -24,7 +24,7 @@ from worker.supervise import EXIT_LOST
 
 log = logging.getLogger(__name__)
 FLUSH_S = 0.5
-Write = Callable[[Session], None]
+Write = Callable[[Session], object]
 
 
 class Stopped(Exception):

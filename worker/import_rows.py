@@ -6,6 +6,7 @@ Rows are known by their key, so an import that was killed and begins again adds 
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 
 from sqlalchemy import select, update
@@ -40,7 +41,7 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
             context.check()
             new = list(_checked(pool, url, batch, rejected))
             if new:
-                context.database_write(lambda s, new=new: add_rows(s, data_set_id=data_set_id, rows=new))
+                context.database_write(partial(add_rows, data_set_id=data_set_id, rows=new))
             num_rows += len(batch)
             context.progress(num_rows, max(total or 0, num_rows), "rows")
     if num_rows == len(rejected):

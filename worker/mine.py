@@ -1,6 +1,7 @@
 """Mining as a job: vectors, clipcore.mining, rows. Verdicts so far teach the proposal; decided candidates stay out."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -31,9 +32,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     done = 0
     while batch := list(islice(rows, BATCH)):
         context.database_write(
-            lambda s, batch=batch: add_suggestions(
-                s, data_set_id=data_set_id, model_id=model_id, suggestions=batch
-            )
+            partial(add_suggestions, data_set_id=data_set_id, model_id=model_id, suggestions=batch)
         )
         done += len(batch)
         context.progress(done, len(found), "suggestions")

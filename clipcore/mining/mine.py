@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clipcore.mining.lexical import compare
 from clipcore.mining.propose import Proposer
-from clipcore.mining.topk import exact_top_k
+from clipcore.mining.topk import TopK, exact_top_k
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -180,7 +180,17 @@ def _allowed(found, pairs, decided, image_split, caption_split) -> Ints:  # type
     return found[keep]
 
 
-def _signals(found, image_ND, caption_MD, own_caption, own_image, own_score, captions, hashes, top):  # type: ignore[no-untyped-def]
+def _signals(
+    found: Ints,
+    image_ND: NDArray[np.float32],
+    caption_MD: NDArray[np.float32],
+    own_caption: list[list[int]],
+    own_image: list[list[int]],
+    own_score: tuple[Floats, Floats],
+    captions: Sequence[str],
+    hashes: Sequence[str],
+    top: TopK,
+) -> tuple[dict[str, Floats], Floats, list[list[str]]]:
     """Signals by name [S], the cosine [S], and reasons as short sentences."""
     i, c = found[:, 0], found[:, 1]
     score = np.einsum("sd,sd->s", image_ND[i], caption_MD[c]).astype(np.float64)

@@ -132,7 +132,7 @@ def _above(score_PT: "Tensor", floor_A: "Tensor", transposed: bool) -> "tuple[Te
 
 def _merge(
     score_Ak: "Tensor", number_Ak: "Tensor", anchor: "Tensor", number: "Tensor", score: "Tensor", start: int
-):  # type: ignore[no-untyped-def]
+) -> tuple["Tensor", "Tensor"]:
     """The k best of the kept and the new; the kept have the smaller numbers, so a stable sort settles ties."""
     import torch
 
