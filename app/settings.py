@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         default=3, ge=1, description="attempts without a new checkpoint before a job fails"
     )
     person: str = Field(default="me", description="name of the single local user")
+    demo: bool = Field(
+        default=True, description="whether `nearmiss up` imports the demo into an empty database"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda or mps, for the workers")
 
     @property

@@ -56,7 +56,7 @@ def _merge(tower: object, names: tuple[str, ...], map_DD: Tensor, which: str) ->
     )
 
 
-def _find(tower: nn.Module, path: str) -> object:
+def _find(tower: object, path: str) -> object:
     found: object = tower
     for name in path.split("."):
         found = getattr(found, name, None)

@@ -5,6 +5,7 @@ and pushes them through its tower; towers' gradients are then *summed* over rank
 already whole on each rank, are left alone. Measured trap: open_clip's default flags give 1/ranks of this.
 """
 
+import os
 from collections.abc import Iterable
 
 import torch
@@ -20,6 +21,14 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def start() -> None:
+    """Joins the processes that torchrun started (nccl on GPUs, gloo otherwise); nothing to do when there is one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def gather_rows(own_MD: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`nearmiss`: up, worker, migrate, import, version. Imports stay light: each command brings its own."""
+"""`nearmiss`: up, worker, migrate, import, add-model, finetune, doctor, version. Imports stay light: each command brings its own."""
 
 import os
 import sys
@@ -45,19 +45,44 @@ def migrate() -> None:
 
 
 @cli.command("import")
-def import_(source: str, name: str = typer.Option(..., help="name of the new data set")) -> None:
-    """Queue the import of a folder or file; a running worker does it."""
-    from pathlib import Path
+def import_(
+    source: str,
+    name: str = typer.Option(..., help="name of the new data set"),
+    wait: bool = typer.Option(True, help="stay until it is done"),
+) -> None:
+    """Import a folder (metadata.csv/jsonl or .txt sidecars), a TSV, CSV or JSONL; a running worker does it."""
+    from app.cli.import_ import run
 
-    from app.actions.import_data_set import import_data_set
+    run(source, name, wait=wait)
+
+
+@cli.command("add-model")
+def add_model(
+    location: str, name: str = typer.Option("", help="name in the page; default: the location")
+) -> None:
+    """Add a base model: ViT-B-32/laion2b_s34b_b79k, hf-hub:OWNER/NAME or local-dir:FOLDER."""
+    from app.actions.add_model import add_model as add
     from app.settings import get_settings
     from app.store.database import Database
 
-    settings = get_settings()
-    path = source if source == "demo" else str(Path(source).expanduser().resolve())
-    with Database(settings).transaction() as session:
-        job = import_data_set(session, name=name, source=path, person=settings.person)
-        typer.echo(f"job {job.id} is queued; its progress is in the Data tab")
+    with Database(get_settings()).transaction() as session:
+        add(session, name=name or location, location=location)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is there and what is missing: broker, database, workers, GPU, model cache, disk."""
+    from app.cli.doctor import run
+
+    raise typer.Exit(run())
+
+
+@cli.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def finetune(context: typer.Context) -> None:
+    """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
+    os.execv(sys.executable, [sys.executable, "-m", "clipcore", *context.args])
 
 
 @cli.command()

@@ -106,7 +106,7 @@ class Children:
 
 def _first_import(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
-        if not list_data_sets(session):
+        if settings.demo and not list_data_sets(session):
             _say(f"import of the demo ({NAME}); it goes on while you look around")
             import_data_set(session, name=NAME, source="demo", person=settings.person)
 

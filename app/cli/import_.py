@@ -1,0 +1,69 @@
+"""`nearmiss import`: queue it, follow it to its end, and say what was refused."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from app.actions.import_data_set import import_data_set
+from app.errors import NearmissError
+from app.jobs.states import OVER
+from app.jobs.view import JobView, get_job, rejected_rows, view_job
+from app.jobs.waiting import why_waiting
+from app.media.store import MediaStore
+from app.settings import Settings, get_settings
+from app.store.database import Database
+from app.store.schema import check
+
+LOOK_EVERY_S = 0.3
+QUOTED = 10  # refused rows that are printed; all of them go into the report
+
+
+def run(source: str, name: str, *, wait: bool) -> None:
+    """Raises NearmissError when the import failed."""
+    settings = get_settings()
+    database = Database(settings)
+    check(database.engine)
+    path = source if source == "demo" else str(Path(source).expanduser().resolve())
+    with database.transaction() as session:
+        job_id = import_data_set(session, name=name, source=path, person=settings.person).id
+    view = _follow(database, job_id, wait=wait)
+    if view.state == "queued":
+        typer.echo(f"the import is queued as job {job_id}: {view.reason}")
+        return
+    _say_rejected(database, settings, job_id)
+    if view.state != "finished":
+        raise NearmissError(f"the import {view.state}: {view.reason}")
+    typer.echo(
+        f"{view.done - view.num_rejected} pairs imported as {name!r}; suggestions are being looked for"
+    )
+
+
+def _follow(database: Database, job_id: int, *, wait: bool) -> JobView:
+    """Prints progress until the job is over; leaves it queued where nobody can take it, or on Ctrl+C."""
+    shown = ""
+    while True:
+        with database.reading() as session:
+            job = get_job(session, job_id)
+            view, reason = view_job(session, job), why_waiting(session, job)
+        if view.state in OVER or (view.state == "queued" and (not wait or "no CPU worker" in (reason or ""))):
+            typer.echo("" if shown else "", nl=bool(shown))
+            return view
+        line = reason or f"{view.done} of {view.total or '?'} {view.unit or 'rows'}"
+        if line != shown:
+            typer.echo(f"\r{line:<70}", nl=False)
+            shown = line
+        time.sleep(LOOK_EVERY_S)
+
+
+def _say_rejected(database: Database, settings: Settings, job_id: int) -> None:
+    with database.reading() as session:
+        body = rejected_rows(session, get_job(session, job_id))
+    if not body:
+        return
+    for line in body["examples"][:QUOTED]:
+        typer.echo(f"  refused: {line}")
+    media = MediaStore(settings.resolved_media_url)
+    report = settings.home / f"rejected-{job_id}.txt"
+    report.write_bytes(media.get(body["report_key"]))
+    typer.echo(f"{body['num']} rows were refused; all of them with their reasons: {report}")
