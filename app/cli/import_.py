@@ -47,7 +47,8 @@ def _follow(database: Database, job_id: int, *, wait: bool) -> JobView:
             job = get_job(session, job_id)
             view, reason = view_job(session, job), why_waiting(session, job)
         if view.state in OVER or (view.state == "queued" and (not wait or "no CPU worker" in (reason or ""))):
-            typer.echo("" if shown else "", nl=bool(shown))
+            if shown:
+                typer.echo()
             return view
         line = reason or f"{view.done} of {view.total or '?'} {view.unit or 'rows'}"
         if line != shown:

@@ -58,15 +58,19 @@ def import_(
 
 @cli.command("add-model")
 def add_model(
-    location: str, name: str = typer.Option("", help="name in the page; default: the location")
+    location: str,
+    name: str = typer.Option("", help="name in the page; default: the location"),
+    pretrained: str = typer.Option("", help="open_clip's tag or a weights file"),
 ) -> None:
-    """Add a base model: ViT-B-32/laion2b_s34b_b79k, hf-hub:OWNER/NAME or local-dir:FOLDER."""
+    """Add a base model: ViT-B-32 --pretrained laion2b_s34b_b79k, hf-hub:OWNER/NAME or local-dir:FOLDER."""
     from app.actions.add_model import add_model as add
     from app.settings import get_settings
     from app.store.database import Database
 
     with Database(get_settings()).transaction() as session:
-        add(session, name=name or location, location=location)
+        add(
+            session, name=name or f"{location} {pretrained}".strip(), location=location, pretrained=pretrained
+        )
 
 
 @cli.command()
