@@ -146,7 +146,7 @@ class Runs {
         "div",
         { class: "nm-tools" },
         OVER.has(run.state) ? null : act("cancel", "Cancel"),
-        run.state === "paused" ? act("resume", "Resume") : null,
+        ["paused", "failed", "cancelled"].includes(run.state) ? act("resume", "Resume") : null,
         ["running", "claimed", "queued"].includes(run.state) ? act("pause", "Pause") : null,
         run.has_checkpoint ? h("a", { class: "nm-button", href: `/api/runs/${run.id}/checkpoint`, download: "" }, "Download checkpoint") : null,
       ),

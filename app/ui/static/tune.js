@@ -109,7 +109,11 @@ class Tune {
   }
 
   async preview() {
-    if (!this.model?.value) return fill(this.report, notice("error", "There is no model to start from."));
+    if (!this.model) return; // still loading; open() comes back here
+    this.start.disabled = !this.model.value;
+    if (!this.model.value) {
+      return fill(this.report, notice("error", "There is no model to start from: add one with `nearmiss add-model`, or import the demo."));
+    }
     try {
       const report = await post("/api/runs/preview", this.request());
       this.start.disabled = report.refusals.length > 0;

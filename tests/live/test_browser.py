@@ -1,0 +1,104 @@
+"""Steps 1 to 6 of the thread, by mouse and keys in headless Chromium, with a silent console."""
+
+import io
+import os
+import shutil
+import zipfile
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+KEYS = (("n", "no_match"), ("y", "match"), ("Space", "unsure"), ("x", "broken_pair"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing; install chromium")
+        pytest.skip("Chromium is not installed, so the browser test does not run here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, nearmiss):
+    complaints = []
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(nearmiss.address)
+    yield page
+    page.close()
+    assert not complaints
+
+
+def test_browse_filters_by_words_pages_and_opens_a_pair_with_its_candidates(page):
+    page.wait_for_selector(".nm-card", timeout=30_000)
+    first = page.locator(".nm-card").count()
+    assert first > 10
+    page.get_by_label("Words in captions").fill("dark skin tone")
+    page.wait_for_function(
+        """() => { const shown = [...document.querySelectorAll('.nm-card-caption')];
+                   return shown.length > 0 && shown.every(c => /dark/.test(c.textContent)); }"""
+    )
+    page.locator(".nm-card").first.click()
+    page.wait_for_selector(".nm-drawer .nm-large")
+    assert "dark" in page.locator(".nm-drawer").inner_text()
+    page.wait_for_function("document.querySelectorAll('.nm-drawer .nm-candidates li').length > 0")
+
+
+def test_keys_become_verdicts_the_next_item_shows_at_once_and_z_takes_one_back(page, nearmiss):
+    page.get_by_role("tab", name="Curate").click()
+    page.wait_for_selector(".nm-desk", timeout=60_000)
+    before = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    for key, _ in KEYS:
+        shown = page.locator("#nm-curate").get_attribute("data-suggestion")
+        page.keyboard.press(key)
+        assert page.locator("#nm-curate").get_attribute("data-suggestion") != shown, (
+            "it waited for the server"
+        )
+    page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
+    after = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    assert {a: after[a] - before[a] for a in after} == {answer: 1 for _, answer in KEYS}
+    page.keyboard.press("z")
+    page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
+    nearmiss.wait(
+        "the undo",
+        lambda: nearmiss.get("/api/data-sets/1/progress")["decided"]["broken_pair"] == before["broken_pair"],
+    )
+
+
+def test_one_click_trains_shows_it_live_survives_a_reload_and_gives_a_plain_checkpoint(
+    page, nearmiss, tmp_path
+):
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.wait_for_selector(".nm-primary:visible:enabled", timeout=20_000)
+    page.wait_for_selector(".nm-report .nm-facts")
+    assert "Hard negatives" in page.locator(".nm-report").inner_text()
+    known = {run["id"] for run in nearmiss.get("/api/runs")["runs"]}
+    page.locator(".nm-tune .nm-primary:visible").first.click()
+    page.wait_for_selector(".nm-run .nm-state", timeout=30_000)
+    page.reload()
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector(".nm-run .nm-state-finished", timeout=120_000)
+    page.wait_for_selector(".nm-run svg")
+    page.wait_for_selector(".nm-probe .nm-row")
+    table = page.locator(".nm-run .nm-table").inner_text()
+    assert "mAP@R" in table and "R@1" in table
+    run_id = next(r["id"] for r in nearmiss.get("/api/runs")["runs"] if r["id"] not in known)
+    link = page.get_by_role("link", name="Download checkpoint").get_attribute("href")
+    assert link == f"/api/runs/{run_id}/checkpoint"
+    with zipfile.ZipFile(io.BytesIO(nearmiss.bytes(link))) as archive:
+        archive.extractall(tmp_path)
+    folder = next(tmp_path.rglob("open_clip_config.json")).parent
+    import open_clip
+
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    assert model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(["a cook"])).shape[0] == 1
