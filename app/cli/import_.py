@@ -7,6 +7,7 @@ import typer
 
 from app.actions.import_data_set import import_data_set
 from app.errors import NearmissError
+from app.jobs import presence
 from app.jobs.states import OVER
 from app.jobs.view import JobView, get_job, rejected_rows, view_job
 from app.jobs.waiting import why_waiting
@@ -46,7 +47,8 @@ def _follow(database: Database, job_id: int, *, wait: bool) -> JobView:
         with database.reading() as session:
             job = get_job(session, job_id)
             view, reason = view_job(session, job), why_waiting(session, job)
-        if view.state in OVER or (view.state == "queued" and (not wait or "no CPU worker" in (reason or ""))):
+            nobody = presence.num_connected(session, job.queue) == 0
+        if view.state in OVER or (view.state == "queued" and (nobody or not wait)):
             if shown:
                 typer.echo()
             return view
