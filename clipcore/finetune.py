@@ -23,7 +23,7 @@ from clipcore.data import Example, FineTuneData
 from clipcore.distributed import rank, sum_gradients, world_size
 from clipcore.errors import ClipcoreError
 from clipcore.evaluate import geometry, hard_negative_accuracy, retrieval_metrics
-from clipcore.gradcache import Pass, cached_backward
+from clipcore.gradcache import Pass, cached_backward, saved_bytes, seeded
 from clipcore.labels import PairLabels
 from clipcore.learner import (
     AdapterLearner,
@@ -190,6 +190,7 @@ class _Run:
         self.config, self.labels, self.folder = config, labels, folder
         self.probes, self.stop = probes, stop
         self.held_out_labels = labels
+        self._graph_bytes: int | None = None
         self.items = items(data)
         self.train = [x for x in data.train if not labels.is_broken(x.image_id, x.caption_id)]
         self.held_out = list(data.held_out)
@@ -341,13 +342,15 @@ class _Run:
         if self.config.batch.num_resident >= 0:
             return self.config.batch.num_resident
         every = sum(len(p.micro_batches) for p in passes)
-        return every if self.config.model.train == "adapter" else min(every, self._fits())
+        return every if self.config.model.train == "adapter" else min(every, self._fits(passes))
 
-    def _fits(self) -> int:
-        """How many micro-batches' graphs fit the budget, from a rough count of activations per parameter."""
-        width = sum(p.numel() for p in self.learner.towers.model.parameters())
-        per_pair = 30.0 * 4 * math.sqrt(width) * 64  # bytes; measured within a factor of two on ViT towers
-        return max(0, int(self.config.batch.memory_gb * 1e9 / (per_pair * self.config.batch.micro_batch)))
+    def _fits(self, passes: Sequence[Pass]) -> int:
+        """How many micro-batches' graphs fit the budget: the bytes of each tower's first one are measured once."""
+        if self._graph_bytes is None:
+            weights = list(self.learner.towers.model.parameters())
+            with seeded(0, self.device):
+                self._graph_bytes = max(saved_bytes(p.encode, p.micro_batches[0], weights) for p in passes)
+        return int(self.config.batch.memory_gb * 1e9 / max(self._graph_bytes, 1))
 
     def _update(self) -> None:
         parameters = list(self.learner.parameters.values())

@@ -6,7 +6,7 @@ replays each micro-batch under its own seed and pushes its slice of the gradient
 is the plain step. Source: Gao et al. 2021 (GradCache); dropout is replayed by seeding, so a reference can too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +67,22 @@ def cached_backward(
     for tower, kept, leaf in zip(passes, graphs, leaves, strict=True):
         _replay(tower, kept, own_rows(leaf.grad, leaf), device)
     return value.detach()
+
+
+def saved_bytes(encode: Callable[[Any], Tensor], micro_batch: Any, parameters: Iterable[Tensor] = ()) -> int:
+    """Bytes that the graph of one micro-batch keeps for its backward, `parameters` not counted: measured, by running it."""
+    weights = {p.untyped_storage().data_ptr() for p in parameters}
+    storages: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), torch.enable_grad():
+        encode(micro_batch)
+    return sum(storages.values())
 
 
 def _resident_places(passes: Sequence[Pass], num_resident: int) -> set[tuple[int, int]]:
