@@ -228,3 +228,19 @@ def test_preflight_counts_what_verdicts_become(data):
         1,
     )
     assert report.steps == 2 and not report.refusals
+
+
+def test_verdicts_on_held_out_candidates_are_measured(data, tmp_path):
+    held = data.held_out
+    said = [
+        Label(held[0].image_id, held[1].caption_id, "no_match"),
+        Label(held[2].image_id, held[3].caption_id, "match"),
+    ]
+    held_out = PairLabels(said, pairs=[(x.image_id, x.caption_id) for x in held])
+    events = list(fine_tune(config(tmp_path), data, None, held_out_labels=held_out, folder=tmp_path / "run"))
+    after = next(e.metrics for e in events if isinstance(e, Evaluated) and e.when == "after")
+    assert after["hard_negative_accuracy"] in (0.0, 1.0)
+    plain = list(fine_tune(config(tmp_path), data, None, folder=tmp_path / "plain"))
+    without = next(e.metrics for e in plain if isinstance(e, Evaluated) and e.when == "after")
+    assert without["hard_negative_accuracy"] != without["hard_negative_accuracy"]  # nothing to measure: nan
+    assert after["i2t_map_at_r"] != without["i2t_map_at_r"]  # the match is one more truth

@@ -102,3 +102,20 @@ def test_one_click_trains_shows_it_live_survives_a_reload_and_gives_a_plain_chec
 
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     assert model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(["a cook"])).shape[0] == 1
+
+
+def test_page_attaches_again_when_the_web_process_dies_during_a_run(browser, nearmiss):
+    values = {"epochs": 30, "max_steps": 60, "save_every_s": 1.0, "batch": {"size": 32, "micro_batch": 16}}
+    body = {"data_set_id": 1, "model_id": 1, "preset": "full", "overrides": values, "name": "watched"}
+    run_id = nearmiss.post("/api/runs", body)["run"]["id"]
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{nearmiss.address}/?run={run_id}")
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector(".nm-run .nm-state-running", timeout=60_000)
+    nearmiss.kill("app.web")
+    page.wait_for_selector(".nm-run .nm-error", timeout=20_000)
+    assert "attaches again" in page.locator(".nm-run .nm-error").inner_text()
+    page.wait_for_selector(".nm-run .nm-state-finished", timeout=120_000)
+    assert page.locator(".nm-run .nm-error").count() == 0
+    assert "watched" in page.locator(".nm-run h2").inner_text()
+    page.close()
