@@ -77,8 +77,6 @@ class EvaluationConfig:
     every_epochs: int = 0  # 0: before and after only
     previews: int = 5  # how many times the probes are shown, start and end included
     top_k: int = 12  # results a preview keeps
-    early_stop: int = 0  # evaluations without improvement of `metric`; 0 switches it off
-    metric: str = "map_at_r"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,6 @@ class FineTuneConfig:
     seed: int = 0
     precision: Precision = "fp32"
     device: str = "auto"
-    ema: float = 0.0  # decay of the averaged weights; 0 switches it off
     save_every_s: float = 30.0  # seconds between checkpoints
 
     def to_yaml(self) -> str:

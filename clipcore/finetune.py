@@ -7,6 +7,7 @@ same bits as one that was never stopped.
 
 import hashlib
 import math
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,33 @@ def items(data: FineTuneData) -> Items:
         {k: i for i, k in enumerate(images)},
         {k: i for i, k in enumerate(captions)},
     )
+
+
+def layer_factors(names: Sequence[str], decay: float) -> dict[str, float]:
+    """The share of the learning rate for each parameter: decay^(blocks between it and its tower's output).
+
+    What comes before the first block (patches, tokens, positions) counts as one block further down; what has no
+    place in a tower (projections, last norms, scalars, adapters) learns at the full rate.
+    """
+    depth = {name: _depth(name) for name in names}
+    last = {
+        tower: max(d for t, d in depth.values() if t == tower) for tower in {t for t, _ in depth.values()}
+    }
+    return {name: decay ** (last[tower] - at) if at >= -1 else 1.0 for name, (tower, at) in depth.items()}
+
+
+BLOCK = re.compile(r"^(visual\.|text\.)?.*?(?:resblocks|blocks|layers?)\.(\d+)\.")
+STEM = re.compile(
+    r"conv1|class_embedding|positional_embedding|token_embedding|ln_pre|patch_embed|pos_embed|cls_token"
+)
+TOP = -2
+
+
+def _depth(name: str) -> tuple[str, int]:
+    """The tower, and the number of the block; −1 before the first, TOP after the last."""
+    tower = "visual" if name.startswith("visual.") else "text"
+    block = BLOCK.match(name)
+    return tower, int(block[2]) if block else -1 if STEM.search(name) else TOP
 
 
 class _Run:
@@ -376,13 +404,15 @@ class _Run:
     def _make_optimiser(self) -> torch.optim.Optimizer:
         o = self.config.optimiser
         self._scale_at_start = float(self.scale.detach())
-        decays = [p for p in self.learner.parameters.values() if p.ndim >= 2]
-        others = [p for p in self.learner.parameters.values() if p.ndim < 2]
-        groups = [
-            {"params": decays, "weight_decay": o.weight_decay, "lr_factor": 1.0},
-            {"params": others, "weight_decay": 0.0, "lr_factor": 1.0},
+        factors = layer_factors(list(self.learner.parameters), o.layer_decay)
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        for name, p in self.learner.parameters.items():
+            groups.setdefault((o.weight_decay if p.ndim >= 2 else 0.0, factors[name]), []).append(p)
+        options = [
+            {"params": found, "weight_decay": decay, "lr_factor": factor}
+            for (decay, factor), found in groups.items()
         ]
-        return torch.optim.AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps)
+        return torch.optim.AdamW(options, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps)
 
     # -- labels in a batch -----------------------------------------------------------------------------------
 

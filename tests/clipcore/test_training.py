@@ -25,11 +25,12 @@ from clipcore import (
 )
 from clipcore.batching import Composer
 from clipcore.checkpoint import State, load_checkpoint, save_checkpoint
-from clipcore.finetune import Evaluated, Finished, Previewed, StepDone
+from clipcore.finetune import Evaluated, Finished, Previewed, StepDone, layer_factors
 from clipcore.gradcache import Pass, cached_backward, seeded
 from clipcore.logits import Logits
 from clipcore.losses.info_nce import info_nce
 from clipcore.preflight import preflight
+from clipcore.towers import load_towers
 
 TINY = {
     "model_cfg": {
@@ -244,3 +245,28 @@ def test_verdicts_on_held_out_candidates_are_measured(data, tmp_path):
     without = next(e.metrics for e in plain if isinstance(e, Evaluated) and e.when == "after")
     assert without["hard_negative_accuracy"] != without["hard_negative_accuracy"]  # nothing to measure: nan
     assert after["i2t_map_at_r"] != without["i2t_map_at_r"]  # the match is one more truth
+
+
+def test_lower_layers_learn_at_the_decayed_rate(data, tmp_path):
+    names = [
+        "visual.conv1.weight",
+        "visual.transformer.resblocks.0.ln_1.weight",
+        "visual.transformer.resblocks.1.ln_1.weight",
+        "visual.proj",
+        "token_embedding.weight",
+        "transformer.resblocks.0.mlp.c_fc.weight",
+        "text_projection",
+        "logit_scale",
+    ]
+    assert list(layer_factors(names, 0.5).values()) == [0.25, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0]
+    moved = {}
+    for kind, decay in (("plain", 1.0), ("still", 1e-9)):
+        chosen = config(tmp_path, optimiser={"layer_decay": decay}, max_steps=1)
+        torch.manual_seed(chosen.seed)
+        before = load_towers(chosen.model).model.state_dict()
+        list(fine_tune(chosen, data, None, folder=tmp_path / kind))
+        after = load_file(next((tmp_path / kind / "checkpoint").glob("*.safetensors")))
+        for name in ("visual.conv1.weight", "visual.proj"):
+            moved[kind, name] = float((after[name] - before[name]).abs().max())
+    assert moved["still", "visual.conv1.weight"] < 1e-3 * moved["plain", "visual.conv1.weight"]
+    assert moved["still", "visual.proj"] == moved["plain", "visual.proj"] > 0
