@@ -125,7 +125,7 @@ def _refuse_pickles(config: ModelConfig) -> None:
     if Path(config.pretrained).suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
         raise ClipcoreError(
             f"{config.pretrained} is a pickle, which can run code when it is read: convert it once with "
-            "`python -m clipcore.convert FILE` and give the .safetensors file."
+            "`python -m clipcore.convert FILE NEW.safetensors` and give the new file."
         )
     if config.name.startswith("local-dir:"):
         folder = Path(config.name.removeprefix("local-dir:"))
