@@ -5,7 +5,6 @@
 
 import os
 import socket
-import threading
 from typing import Any
 
 from celery import Celery
@@ -49,21 +48,8 @@ def run_job(job_id: int) -> None:
 def _say_hello(**_: Any) -> None:
     database = Database(settings)
     Reconciler(database).start()
-    threading.Thread(target=_stay_seen, args=(database,), name="presence", daemon=True).start()
+    presence.stay_seen(database, name=NAME, queue=QUEUE)
     supervisor.warm_up()
-
-
-def _stay_seen(database: Database) -> None:
-    pause = threading.Event()
-    while True:
-        try:
-            with database.transaction() as session:
-                presence.seen(
-                    session, name=NAME, queue=QUEUE, about={"host": socket.gethostname(), "pid": os.getpid()}
-                )
-        except Exception:
-            pass
-        pause.wait(presence.SEEN_EVERY_S)
 
 
 @worker_shutting_down.connect

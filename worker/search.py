@@ -5,7 +5,6 @@ It is the exception to the job rules: no row, no lease, `-P solo`, and answers t
 
 import os
 import socket
-import threading
 from functools import lru_cache
 from typing import Any
 
@@ -97,20 +96,4 @@ def _towers(model_id: int) -> Any:
 
 @worker_ready.connect
 def _say_hello(**_: Any) -> None:
-    threading.Thread(target=_stay_seen, name="presence", daemon=True).start()
-
-
-def _stay_seen() -> None:
-    pause = threading.Event()
-    while True:
-        try:
-            with database.transaction() as session:
-                presence.seen(
-                    session,
-                    name=NAME,
-                    queue="search",
-                    about={"host": socket.gethostname(), "pid": os.getpid()},
-                )
-        except Exception:
-            pass
-        pause.wait(presence.SEEN_EVERY_S)
+    presence.stay_seen(database, name=NAME, queue="search")

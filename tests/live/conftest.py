@@ -129,6 +129,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty() -> Iterator[Nearmiss]:
     """Nearmiss without data; stopped with Ctrl+C at the end, and then nothing of it is left."""
     if shutil.which("ps") is None:
+        if os.environ.get("CI"):
+            pytest.fail("ps is missing; install procps")
         pytest.skip("`ps` is missing, so the tests that kill processes do not run here")
     home = Path(tempfile.mkdtemp(prefix="nm-", dir="/tmp"))  # short: it holds a Unix socket
     with socket.socket() as probe:

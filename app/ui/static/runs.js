@@ -198,5 +198,5 @@ function metricsTable(run) {
 
 function difference(before, after, show) {
   const change = after - before;
-  return `${change >= 0 ? "+" : "−"}${show(Math.abs(change))}`;
+  return `${change >= 0 ? "+" : "−"}${show(Math.abs(change)).replace(" %", " points")}`;
 }
