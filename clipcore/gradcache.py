@@ -7,19 +7,22 @@ is the plain step. Source: Gao et al. 2021 (GradCache); dropout is replayed by s
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipcore.distributed import gather_rows, own_rows
+from clipcore.distributed import gather_rows, share, world_size
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One tower's work in a step: `encode` maps a micro-batch to embeddings [m, D] with a graph."""
+    """One tower's work in a step: `encode` maps a micro-batch to embeddings [m, D] with a graph.
+
+    `micro_batches` are those of the whole step, on every rank; each rank encodes its share of them.
+    """
 
     encode: Callable[[Any], Tensor]
     micro_batches: Sequence[Any]
@@ -41,32 +44,45 @@ def cached_backward(
     *,
     num_resident: int = 0,
     device: torch.device | None = None,
-    autocast: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> Tensor:
     """Accumulates the gradient of loss(*embeddings) into every leaf; returns the loss, detached.
 
     `loss` gets one [N, D] tensor a pass (over all ranks, when distributed). Scalars that the loss uses (scale,
-    bias) receive their gradient exactly once.
+    bias) receive their gradient exactly once. `num_resident` counts this rank's micro-batches.
     """
     device = device or torch.device("cpu")
-    graphs: list[list[Tensor | None]] = []
+    graphs: list[dict[int, Tensor]] = []
     leaves: list[Tensor] = []
     resident = _resident_places(passes, num_resident)
     for p, tower in enumerate(passes):
-        kept, values = [], []
-        for k, micro_batch in enumerate(tower.micro_batches):
+        kept, values = {}, []
+        for k in share(len(tower.micro_batches)):
             keep = (p, k) in resident
             with seeded(tower.first_seed + k, device), torch.set_grad_enabled(keep):
-                embedding = tower.encode(micro_batch)
-            kept.append(embedding if keep else None)
+                embedding = tower.encode(tower.micro_batches[k])
+            if keep:
+                kept[k] = embedding
             values.append(embedding.detach())
         graphs.append(kept)
-        leaves.append(gather_rows(torch.cat(values)).requires_grad_())
+        leaves.append(_gathered(tower, values).requires_grad_())
     value = loss(*leaves)
     value.backward()  # type: ignore[no-untyped-call]
     for tower, kept, leaf in zip(passes, graphs, leaves, strict=True):
-        _replay(tower, kept, own_rows(leaf.grad, leaf), device)
+        _replay(tower, kept, torch.zeros_like(leaf) if leaf.grad is None else leaf.grad, device)
     return value.detach()
+
+
+def _gathered(tower: Pass, values: list[Tensor]) -> Tensor:
+    """All ranks' embeddings; a rank that got no micro-batch learns the width from one that is not its own."""
+    if not values:
+        with torch.no_grad():
+            values = [tower.encode(tower.micro_batches[0])[:0]]
+    counts = [_rows(tower, share(len(tower.micro_batches), r)) for r in range(world_size())]
+    return gather_rows(torch.cat(values), counts)
+
+
+def _rows(tower: Pass, places: range) -> int:
+    return sum(len(tower.micro_batches[k]) for k in places)
 
 
 def saved_bytes(encode: Callable[[Any], Tensor], micro_batch: Any, parameters: Iterable[Tensor] = ()) -> int:
@@ -86,20 +102,20 @@ def saved_bytes(encode: Callable[[Any], Tensor], micro_batch: Any, parameters: I
 
 
 def _resident_places(passes: Sequence[Pass], num_resident: int) -> set[tuple[int, int]]:
-    """The last micro-batches of all passes: they are the next to be replayed, so they keep their graph."""
-    places = [(p, k) for p, tower in enumerate(passes) for k in range(len(tower.micro_batches))]
-    return set(places[len(places) - num_resident :]) if num_resident > 0 else set()
+    """This rank's last micro-batches: they are the next to be replayed, so they keep their graph."""
+    places = [(p, k) for p, tower in enumerate(passes) for k in share(len(tower.micro_batches))]
+    return set(places[max(len(places) - num_resident, 0) :]) if num_resident > 0 else set()
 
 
-def _replay(tower: Pass, kept: list[Tensor | None], gradient: Tensor, device: torch.device) -> None:
-    start = 0
-    for k, micro_batch in enumerate(tower.micro_batches):
-        embedding = kept[k]
+def _replay(tower: Pass, kept: dict[int, Tensor], gradient: Tensor, device: torch.device) -> None:
+    own = share(len(tower.micro_batches))
+    start = _rows(tower, range(own.start))
+    for k in own:
+        embedding = kept.pop(k, None)
         if embedding is None:
             with seeded(tower.first_seed + k, device), torch.enable_grad():
-                embedding = tower.encode(micro_batch)
+                embedding = tower.encode(tower.micro_batches[k])
         stop = start + len(embedding)
         if embedding.requires_grad:
             embedding.backward(gradient[start:stop].to(embedding.dtype))
-        kept[k] = None
         start = stop

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipcore.labels import Overlay
-from clipcore.lse import Listed, dual_logsumexp, softplus_sum
+from clipcore.lse import Listed, dual_logsumexp, listed_logits, softplus_sum
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,13 @@ class Logits:
     @cached_property
     def z_L(self) -> Tensor:
         """The listed logits, without weight or margin."""
-        x_LD, y_LD = self.x_RD[self.row_L].to(self.dtype), self.y_CD[self.col_L].to(self.dtype)
-        z_L = self.scale * (x_LD * y_LD).sum(dim=1)
+        z_L = self.scale * listed_logits(self.x_RD, self.y_CD, self.row_L, self.col_L)
         return z_L if self.bias is None else z_L + self.bias
 
     def further_z(self, further: Further, owners_ND: Tensor) -> Tensor:
         """The raw logits [K] of appended negatives against their owners."""
-        own_KD = owners_ND[further.owner_K].to(self.dtype)
-        z_K = self.scale * (own_KD * further.embedding_KD.to(self.dtype)).sum(dim=1)
+        each_K = torch.arange(len(further.owner_K), device=further.owner_K.device)
+        z_K = self.scale * listed_logits(owners_ND, further.embedding_KD, further.owner_K, each_K)
         return z_K if self.bias is None else z_K + self.bias
 
     @cached_property

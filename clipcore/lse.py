@@ -3,7 +3,8 @@
 D1 `dual_logsumexp`: log Σ e^z over every row and every column. D2 `softplus_sum`: Σ softplus(z).
 z_rc = s·⟨x_r, y_c⟩ + b. Both leave out the listed entries of the overlay *inside the tile* (heads add those back
 one by one: subtracting afterwards loses every digit at s = 100), hold one tile at a time, and recompute it in the
-backward sweep: O(N·D) memory, 2N²D forward and 6N²D backward FLOPs, no N² matrix at any time.
+backward sweep: O(N·D) memory, 2N²D forward and 6N²D backward FLOPs, no N² matrix at any time. With several processes
+each sweeps its share of the rows, and the sums go over the ranks.
 
 Shapes: R rows (images), C columns (captions), D embedding, T tile. Accumulation is float32 (float64 for float64).
 """
@@ -14,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipcore.distributed import logsumexp_over_ranks, share, sum_over_ranks
+
 TILE_ROWS = 512  # measured on 2 cores, D = 512: 512 × 1024 floats stay in the L2 cache beside the operands
 TILE_COLS = 1024
+LISTED_PART = 4096  # listed entries gathered at once: 8 MB at D = 512
 CUDA_TILE = 8192  # 256 MB of float32: large enough to keep a GPU's matrix units busy
 
 # A tile is exponentiated once, relative to its rows. Its columns reuse those numbers unless so much underflowed
@@ -47,17 +51,22 @@ def softplus_sum(x_RD: Tensor, y_CD: Tensor, scale: Tensor, bias: Tensor | None,
     return _SoftplusSum.apply(x_RD, y_CD, scale, bias, listed.row_L, listed.col_L)  # type: ignore[no-any-return]
 
 
+def listed_logits(x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor) -> Tensor:
+    """⟨x_r, y_c⟩ [L] of listed entries, without keeping the gathered rows: what L·D numbers would cost in memory."""
+    return _ListedLogits.apply(x_RD, y_CD, row_L, col_L)  # type: ignore[no-any-return]
+
+
 def _tiles(x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor) -> Any:
-    """(rows, cols, listed row, listed col) of each tile; the listed places are relative to the tile."""
-    num_rows, num_cols = len(x_RD), len(y_CD)
+    """(rows, cols, listed row, listed col) of each tile of this rank's rows; listed places are relative to the tile."""
+    own, num_cols = share(len(x_RD)), len(y_CD)
     high, wide = (CUDA_TILE, CUDA_TILE) if x_RD.is_cuda else (TILE_ROWS, TILE_COLS)
-    edges = torch.arange(0, num_rows + high, high, device=row_L.device)
-    bounds = torch.searchsorted(row_L, edges).tolist()
-    for i, top in enumerate(range(0, num_rows, high)):
+    tops = [*range(own.start, own.stop, high), own.stop]
+    bounds = torch.searchsorted(row_L, torch.tensor(tops, device=row_L.device)).tolist()
+    for i, (top, bottom) in enumerate(zip(tops, tops[1:])):
         r_l, c_l = row_L[bounds[i] : bounds[i + 1]] - top, col_L[bounds[i] : bounds[i + 1]]
         for left in range(0, num_cols, wide):
             inside = (c_l >= left) & (c_l < left + wide)
-            yield slice(top, top + high), slice(left, left + wide), r_l[inside], c_l[inside] - left
+            yield slice(top, bottom), slice(left, left + wide), r_l[inside], c_l[inside] - left
 
 
 def _accumulator(x_RD: Tensor) -> torch.dtype:
@@ -114,6 +123,8 @@ class _DualLogSumExp(torch.autograd.Function):
             else:
                 col = sum_C.log_().add_(n)
             col_lse[cols] = torch.logaddexp(col_lse[cols], col)
+        whole = logsumexp_over_ranks(torch.cat((row_lse, col_lse)))
+        row_lse, col_lse = whole[: len(x_RD)], whole[len(x_RD) :]
         ctx.save_for_backward(x_RD, y_CD, scale, bias, row_L, col_L, row_lse, col_lse)
         return row_lse, col_lse
 
@@ -133,7 +144,8 @@ class _DualLogSumExp(torch.autograd.Function):
             g = _weigh(operands, e, a_R, l_C, grad_row[rows], grad_col[cols], (rows, cols, r_l, c_l))
             dx[rows].addmm_(g, operands.y_CD[cols])
             dy[cols].addmm_(g.T, operands.x_RD[rows])
-        dscale = (dx * operands.x_RD).sum().to(scale.dtype).reshape(scale.shape)
+        sum_over_ranks(dx), sum_over_ranks(dy)
+        dscale = torch.vdot(dx.view(-1), operands.x_RD.reshape(-1)).to(scale.dtype).reshape(scale.shape)
         dbias = None if bias is None else (grad_row.sum() + grad_col.sum()).to(bias.dtype).reshape(bias.shape)
         dx, dy = dx.mul_(operands.scale).to(x_RD.dtype), dy.mul_(operands.scale).to(y_CD.dtype)
         return dx, dy, dscale, dbias, None, None
@@ -164,6 +176,7 @@ class _SoftplusSum(torch.autograd.Function):
             z[r_l, c_l] = -torch.inf
             total += torch.nn.functional.softplus(z).sum(dtype=torch.float64)
         ctx.save_for_backward(x_RD, y_CD, scale, bias, row_L, col_L)
+        total = sum_over_ranks(total)
         return total.to(operands.x_RD.dtype)
 
     @staticmethod
@@ -179,7 +192,34 @@ class _SoftplusSum(torch.autograd.Function):
             sum_g += g.sum(dtype=torch.float64)
             dx[rows].addmm_(g, operands.y_CD[cols])
             dy[cols].addmm_(g.T, operands.x_RD[rows])
-        dscale = (grad * (dx * operands.x_RD).sum()).to(scale.dtype).reshape(scale.shape)
+        sum_over_ranks(dx), sum_over_ranks(dy), sum_over_ranks(sum_g)
+        dscale = torch.vdot(dx.view(-1), operands.x_RD.reshape(-1))
+        dscale = (grad * dscale).to(scale.dtype).reshape(scale.shape)
         dbias = None if bias is None else (grad * sum_g).to(bias.dtype).reshape(bias.shape)
         factor = grad * operands.scale
         return dx.mul_(factor).to(x_RD.dtype), dy.mul_(factor).to(y_CD.dtype), dscale, dbias, None, None
+
+
+class _ListedLogits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_RD, y_CD, row_L, col_L):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x_RD, y_CD, row_L, col_L)
+        dot_L = torch.empty(len(row_L), dtype=_accumulator(x_RD), device=x_RD.device)
+        for part in _listed_parts(row_L):
+            x, y = x_RD[row_L[part]].to(dot_L.dtype), y_CD[col_L[part]].to(dot_L.dtype)
+            dot_L[part] = x.mul_(y).sum(dim=1)
+        return dot_L
+
+    @staticmethod
+    def backward(ctx: Any, grad_L):  # type: ignore[no-untyped-def]
+        x_RD, y_CD, row_L, col_L = ctx.saved_tensors
+        dx, dy = (torch.zeros_like(t, dtype=grad_L.dtype) for t in (x_RD, y_CD))
+        for part in _listed_parts(row_L):
+            row, col, g = row_L[part], col_L[part], grad_L[part, None]
+            dx.index_add_(0, row, y_CD[col].to(g.dtype) * g)
+            dy.index_add_(0, col, x_RD[row].to(g.dtype) * g)
+        return dx.to(x_RD.dtype), dy.to(y_CD.dtype), None, None
+
+
+def _listed_parts(row_L: Tensor) -> Any:
+    return (slice(i, i + LISTED_PART) for i in range(0, len(row_L), LISTED_PART))

@@ -1,4 +1,7 @@
-"""Two and four gloo processes give the gradient of one, towers and scale alike, in float64 to 1e-10."""
+"""Two and four gloo processes give the gradient of one, towers and scale alike, in float64 to 1e-10, dropout on.
+
+Five micro-batches of 24 rows go to 2 and 4 ranks, so ranks hold different numbers of rows.
+"""
 
 import numpy as np
 import pytest
@@ -25,16 +28,16 @@ def overlay():
     return PairLabels(said, pairs=pairs).for_batch([i for i, _ in pairs], [c for _, c in pairs])
 
 
-def gradients(head, rank=0, ranks=1, *, micro_batch=5, num_resident=1):
+def gradients(head, *, micro_batch=5, num_resident=1):
     """The gradients of both towers and of the scale, of the whole batch, on this process's share of it."""
     torch.manual_seed(0)
     towers = [torch.nn.Linear(9, 7, dtype=torch.float64) for _ in "xy"]
     items = [torch.randn(N, 9, dtype=torch.float64) for _ in "xy"]
     log_scale = torch.nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
     labels = overlay()
-    own = slice(rank * N // ranks, (rank + 1) * N // ranks)
+    drop = torch.nn.Dropout(0.2)
     passes = [
-        Pass(lambda part, tower=tower: normalize(tower(part), dim=1), item[own].split(micro_batch), 1)
+        Pass(lambda part, tower=tower: normalize(drop(tower(part)), dim=1), item.split(micro_batch), 1)
         for tower, item in zip(towers, items, strict=True)
     ]
 
@@ -51,7 +54,7 @@ def work(rank, ranks, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
     for head in HEADS:
-        found = gradients(head, rank, ranks)
+        found = gradients(head)
         np.savez(f"{folder}/{head}-{rank}.npz", *found)
     dist.destroy_process_group()
 
@@ -60,7 +63,7 @@ def work(rank, ranks, folder):
 def test_every_process_holds_the_gradient_of_one(ranks, tmp_path):
     mp.spawn(work, (ranks, str(tmp_path)), nprocs=ranks)
     for head in HEADS:
-        exact = gradients(head, micro_batch=N)
+        exact = gradients(head)
         for rank in range(ranks):
             with np.load(tmp_path / f"{head}-{rank}.npz") as saved:
                 for name, value in zip(saved.files, exact, strict=True):
