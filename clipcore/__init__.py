@@ -10,7 +10,7 @@ _HOMES = {
     "FineTuneData": "data",
     "Label": "labels",
     "PairLabels": "labels",
-    "Probe": "finetune",
+    "Probe": "events",
     "fine_tune": "finetune",
     "load_towers": "towers",
     "preflight": "preflight",

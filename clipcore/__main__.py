@@ -38,12 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     config = _config(given)
     data = FineTuneData.from_table(given.pairs)
-    pairs = [(x.image_id, x.caption_id) for x in data.train]
     found = read_labels(Path(given.verdicts)) if given.verdicts else []
-    labels = PairLabels(labels=found, pairs=pairs)
+    labels = PairLabels.for_data(data, found)
     if given.dry_run:
+        pairs = [(x.image_id, x.caption_id) for x in data.train]
         captions = {x.caption_id: x.caption for x in data.train}
-        report = preflight(config, pairs, labels, captions=captions)
+        report = preflight(config, pairs, labels, captions=captions, num_held_out=len(data.held_out))
         for name, value in asdict(report).items():
             print(f"{name}: {value}")
         report.refuse()
@@ -66,7 +66,8 @@ def _config(given: argparse.Namespace) -> FineTuneConfig:
 
 def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: str) -> int:
     from clipcore.distributed import rank, start
-    from clipcore.finetune import Evaluated, Finished, StepDone, fine_tune
+    from clipcore.events import Evaluated, Finished, StepDone, Swept
+    from clipcore.finetune import fine_tune
 
     asked: list[str] = []
 
@@ -86,6 +87,8 @@ def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: 
         elif isinstance(event, Evaluated):
             told = "  ".join(f"{name} {value:.3f}" for name, value in event.metrics.items() if value == value)
             print(f"{event.when}: {told}")
+        elif isinstance(event, Swept):
+            _tell_sweep(event)
         elif isinstance(event, Finished):
             if event.stopped:
                 print(
@@ -94,6 +97,15 @@ def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: 
             else:
                 print(f"open_clip loads the result by local-dir:{event.checkpoint}")
     return 0
+
+
+def _tell_sweep(event: Any) -> None:
+    for mix in event.mixes:
+        told = "  ".join(
+            f"{k} {mix.metrics[k]:.3f}" for k in ("map_at_r", "retention_map_at_r") if k in mix.metrics
+        )
+        print(f"mix {mix.share:.2f}: {told}")
+    print(f"recommended mix: {event.recommended:.2f}")
 
 
 if __name__ == "__main__":

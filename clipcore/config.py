@@ -9,7 +9,8 @@ from clipcore.errors import ClipcoreError
 
 Train = Literal["adapter", "all", "lora", "last_blocks", "image_tower", "text_tower"]
 Treatment = Literal["mask", "attract", "soft"]
-Precision = Literal["fp32", "bf16"]
+Visible = Literal["owner", "all"]
+Precision = Literal["fp32", "bf16", "fp64"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class LabelsConfig:
     match: Treatment = "attract"
     no_match_weight: float = 1.0  # λ of a hard negative; 1 is neutral
     no_match_margin: float = 0.0  # in cosine
-    hard_negatives_per_row: int = 4  # appended captions, visible to their owner only
+    hard_negatives_per_row: int = 4  # curated wrong captions appended for each image of a batch
+    hard_images_per_caption: int = (
+        0  # curated wrong images appended for each caption; each costs an image pass
+    )
+    visible: Visible = "owner"  # who meets an appended negative: its owner, or the whole batch as in NegCLIP
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class LossConfig:
 
     heads: dict[str, float] = field(default_factory=lambda: {"info_nce": 1.0})
     options: dict[str, dict[str, float]] = field(default_factory=dict)
+    calibrate_bias: bool = True  # with a sigmoid head: start the bias from this batch size and these cosines
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class OptimiserConfig:
     layer_decay: float = 1.0  # 1 switches it off; 0.8 makes each lower block learn at 0.8 of the one above
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.1  # fraction of all steps
+    ema: float = 0.0  # decay of the running mean of the weights, which is then measured and exported; 0: off
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,11 @@ class BatchConfig:
     memory_gb: float = 4.0
     together: float = 0.25  # share of a batch that brings hard negatives together (at most 0.5)
     workers: int = 0  # processes that decode pictures
+    replay: float = 0.0  # share of each batch drawn from uncurated pairs, on top of the epoch
+    grad_checkpointing: bool = (
+        False  # compute a tower's blocks again in the backward pass: less memory, a third more time
+    )
+    compile: bool = False  # torch.compile the towers: pays on long runs on a GPU
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,13 @@ class EvaluationConfig:
     """When and on what is measured."""
 
     every_epochs: int = 0  # 0: before and after only
+    metric: str = "map_at_r"  # larger is better: what "best" means
+    keep: Literal["last", "best"] = "last"  # which weights are exported
+    patience: int = 0  # evaluations without a better metric before the run ends early; 0: never
+    sweep: int = (
+        0  # at the end, measure that many mixes of base and tuned weights (WiSE-FT), both ends included
+    )
+    export_mix: Literal["tuned", "recommended"] = "tuned"  # which mix is exported
     previews: int = 5  # how many times the probes are shown, start and end included
     top_k: int = 12  # results a preview keeps
 

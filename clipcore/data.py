@@ -32,11 +32,17 @@ class Example:
 
 @dataclass
 class FineTuneData:
-    """Pairs to train on, pairs to measure on, and the text of captions that stand in no pair (written negatives)."""
+    """Pairs to train on, pairs to measure on, and the text of captions that stand in no pair (written negatives).
+
+    `retention` are uncurated pairs on which forgetting is measured (held-out pairs without a verdict when empty);
+    `replay` are uncurated pairs mixed into batches on request (training pairs without a verdict when empty).
+    """
 
     train: Sequence[Example]
     held_out: Sequence[Example] = ()
     extra_captions: dict[str, str] = field(default_factory=dict)
+    retention: Sequence[Example] = ()
+    replay: Sequence[Example] = ()
 
     @classmethod
     def from_table(cls, path: str | Path, *, root: str | Path | None = None) -> "FineTuneData":
@@ -54,6 +60,36 @@ class FineTuneData:
             )
         train = [x for x in examples if x.split != "held_out"]
         return cls(train=train, held_out=[x for x in examples if x.split == "held_out"])
+
+
+@dataclass(frozen=True)
+class Items:
+    """Every image and caption of the data once, numbered; pairs as numbers."""
+
+    image_ids: list[str]
+    images: list[Any]
+    caption_ids: list[str]
+    captions: list[str]
+    image_number: dict[str, int] = field(repr=False)
+    caption_number: dict[str, int] = field(repr=False)
+
+
+def items(data: FineTuneData) -> Items:
+    """Numbers images and captions in order of appearance: train, held-out, retention, replay, extra captions."""
+    images: dict[str, Any] = {}
+    captions: dict[str, str] = {}
+    for example in (*data.train, *data.held_out, *data.retention, *data.replay):
+        images.setdefault(example.image_id, example.image)
+        captions.setdefault(example.caption_id, example.caption)
+    captions = captions | {k: v for k, v in data.extra_captions.items() if k not in captions}
+    return Items(
+        list(images),
+        list(images.values()),
+        list(captions),
+        list(captions.values()),
+        {k: i for i, k in enumerate(images)},
+        {k: i for i, k in enumerate(captions)},
+    )
 
 
 def caption_id_of(text: str) -> str:

@@ -98,3 +98,12 @@ def _sum_together(gradients: list[Tensor]) -> None:
     whole = sum_over_ranks(torch.cat([g.reshape(-1) for g in gradients]))
     for gradient, part in zip(gradients, whole.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def from_first_rank(value: float, device: torch.device) -> float:
+    """Rank 0's number on every rank."""
+    if world_size() == 1:
+        return value
+    number = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(number, src=0)
+    return float(number)

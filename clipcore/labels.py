@@ -9,17 +9,21 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipcore.errors import ClipcoreError
 
+if TYPE_CHECKING:
+    from clipcore.data import FineTuneData
+
 Verdict = Literal["match", "no_match", "unsure", "broken_pair"]
 Treatment = Literal["mask", "attract", "soft"]
 Visible = Literal["owner", "all"]
 VERDICTS: tuple[str, ...] = ("match", "no_match", "unsure", "broken_pair")
+TREATMENTS: tuple[str, ...] = ("mask", "attract", "soft")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -46,6 +50,10 @@ class Label:
             raise ClipcoreError(f"Unknown verdict {self.verdict!r}: use one of {', '.join(VERDICTS)}.")
         if not 0.0 <= self.confidence <= 1.0:
             raise ClipcoreError(f"Confidence {self.confidence} is outside 0 … 1: give a probability.")
+        if self.treatment not in TREATMENTS:
+            raise ClipcoreError(f"Unknown treatment {self.treatment!r}: use one of {', '.join(TREATMENTS)}.")
+        if self.visible not in ("owner", "all"):
+            raise ClipcoreError(f"Unknown visibility {self.visible!r}: use owner or all.")
         if self.weight < 0.0:
             raise ClipcoreError(
                 f"Weight {self.weight} is negative: 0 masks, 1 is neutral, more pushes harder."
@@ -113,6 +121,19 @@ class PairLabels:
     conflicts: list[Conflict] = field(default_factory=list, init=False)
     broken: set[tuple[str, str]] = field(default_factory=set, init=False)
 
+    @classmethod
+    def for_data(cls, data: "FineTuneData", labels: Sequence[Label] = (), **options: Any) -> "PairLabels":
+        """Labels joined with the training pairs of `data`; identical captions and identical images are grouped."""
+        from clipcore.identical import identical_captions, identical_images
+
+        return cls(
+            labels=labels,
+            pairs=[(x.image_id, x.caption_id) for x in (*data.train, *data.replay)],
+            image_groups=identical_images((*data.train, *data.replay)),
+            caption_groups=identical_captions((*data.train, *data.replay), data.extra_captions),
+            **options,
+        )
+
     def __post_init__(self) -> None:
         self._image_number: dict[Any, int] = {}
         self._caption_number: dict[Any, int] = {}
@@ -165,6 +186,14 @@ class PairLabels:
         """The no_match labels of an image: captions that a batch may append for it, in the order given."""
         return self._hard.get(image_id, [])
 
+    def hard_images(self, caption_id: str) -> list[Label]:
+        """The no_match labels of a caption: images that a batch may append for it, in the order given."""
+        return self._hard_of_caption.get(caption_id, [])
+
+    def touched(self) -> set[tuple[str, str]]:
+        """All (image id, caption id) that a person judged."""
+        return {(x.image_id, x.caption_id) for x in self.labels}
+
     def is_broken(self, image_id: str, caption_id: str) -> bool:
         """Whether a person said that this pair of the data set does not belong together."""
         return (image_id, caption_id) in self.broken
@@ -175,29 +204,33 @@ class PairLabels:
 
     # -- building --------------------------------------------------------------------------------------------
 
-    def _image_group(self, image_id: str) -> Any:
+    def image_group(self, image_id: str) -> Any:
+        """What identical images share."""
         return self.image_groups.get(image_id, ("id", image_id))
 
-    def _caption_group(self, caption_id: str) -> Any:
+    def caption_group(self, caption_id: str) -> Any:
+        """What identical captions share."""
         return self.caption_groups.get(caption_id, ("id", caption_id))
 
     def _collect(self) -> dict[tuple[int, int], list[tuple[Label | None, str, str]]]:
         """Every statement (None: a pair of the data set) by the numbers of its groups."""
         self._hard: dict[str, list[Label]] = {}
+        self._hard_of_caption: dict[str, list[Label]] = {}
         found: dict[tuple[int, int], list[tuple[Label | None, str, str]]] = {}
         self.broken = {(x.image_id, x.caption_id) for x in self.labels if x.verdict == "broken_pair"}
         own: list[tuple[Label | None, str, str]] = [(None, i, c) for i, c in self.pairs]
         said: list[tuple[Label | None, str, str]] = [(x, x.image_id, x.caption_id) for x in self.labels]
         for label, image_id, caption_id in own + said:
             key = (
-                self._image_number.setdefault(self._image_group(image_id), len(self._image_number)),
-                self._caption_number.setdefault(self._caption_group(caption_id), len(self._caption_number)),
+                self._image_number.setdefault(self.image_group(image_id), len(self._image_number)),
+                self._caption_number.setdefault(self.caption_group(caption_id), len(self._caption_number)),
             )
             if label is None and (image_id, caption_id) in self.broken:
                 continue
             found.setdefault(key, []).append((label, image_id, caption_id))
             if label is not None and label.verdict == "no_match":
                 self._hard.setdefault(image_id, []).append(label)
+                self._hard_of_caption.setdefault(caption_id, []).append(label)
         return found
 
     def _build(self, found: dict[tuple[int, int], list[tuple[Label | None, str, str]]]) -> None:
@@ -247,11 +280,11 @@ class PairLabels:
 
     def _image_numbers(self, ids: Sequence[str]) -> Ints:
         numbers = self._image_number
-        return np.fromiter((numbers.get(self._image_group(i), -1) for i in ids), np.int64, len(ids))
+        return np.fromiter((numbers.get(self.image_group(i), -1) for i in ids), np.int64, len(ids))
 
     def _caption_numbers(self, ids: Sequence[str]) -> Ints:
         numbers = self._caption_number
-        return np.fromiter((numbers.get(self._caption_group(c), -1) for c in ids), np.int64, len(ids))
+        return np.fromiter((numbers.get(self.caption_group(c), -1) for c in ids), np.int64, len(ids))
 
 
 def _join(row_image: Ints, col_caption: Ints, first: Ints, partner: Ints) -> tuple[Ints, Ints, Ints]:

@@ -64,7 +64,11 @@ def embed_images(
     """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
     towers.model.eval()
     for i in range(0, len(numbers), EMBED_BATCH):
-        yield towers.images(source.pixels.pixels(numbers[i : i + EMBED_BATCH]).to(device)).float().cpu()
+        yield (
+            towers.images(source.pixels.pixels(numbers[i : i + EMBED_BATCH]).to(device))
+            .to(towers.dtype)
+            .cpu()
+        )
 
 
 @torch.no_grad()
@@ -74,7 +78,11 @@ def embed_captions(
     """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
     towers.model.eval()
     for i in range(0, len(numbers), EMBED_BATCH):
-        yield towers.captions(source.tokens[list(numbers[i : i + EMBED_BATCH])].to(device)).float().cpu()
+        yield (
+            towers.captions(source.tokens[list(numbers[i : i + EMBED_BATCH])].to(device))
+            .to(towers.dtype)
+            .cpu()
+        )
 
 
 class AdapterLearner:
@@ -82,9 +90,10 @@ class AdapterLearner:
 
     def __init__(self, towers: Towers, embeddings: Embeddings, device: torch.device):
         self.towers, self.device = towers, device
-        self._image_ID = embeddings.image_ID.float().to(device)
-        self._caption_CD = embeddings.caption_CD.float().to(device)
-        self.adapter = Adapter(self._image_ID.shape[1]).to(device)
+        dtype = towers.dtype
+        self._image_ID = embeddings.image_ID.to(device, dtype)
+        self._caption_CD = embeddings.caption_CD.to(device, dtype)
+        self.adapter = Adapter(self._image_ID.shape[1]).to(device, dtype)
         self.parameters = {"adapter.image": self.adapter.image, "adapter.caption": self.adapter.caption}
 
     def images(self, numbers: Sequence[int]) -> Tensor:
@@ -106,6 +115,10 @@ class TowerLearner:
     def __init__(self, towers: Towers, source: Source, config: FineTuneConfig, device: torch.device):
         self.towers, self.source, self.device, self.config = towers, source, device, config
         towers.model.to(device)
+        if config.batch.grad_checkpointing:
+            towers.model.set_grad_checkpointing(True)
+        if config.batch.compile:
+            towers.compile()
         self.parameters = trainable(towers.model, config)
         image_learns = any(name.startswith("visual.") for name in self.parameters)
         text_learns = any(not name.startswith("visual.") and "logit_" not in name for name in self.parameters)
@@ -120,13 +133,17 @@ class TowerLearner:
         if self._locked_images is not None:
             return self._locked_images[torch.as_tensor(numbers, device=self.device)]
         with self._precision():
-            return self.towers.images(self.source.pixels.pixels(numbers).to(self.device)).float()
+            return self.towers.images(self.source.pixels.pixels(numbers).to(self.device)).to(
+                self.towers.dtype
+            )
 
     def captions(self, numbers: Sequence[int]) -> Tensor:
         if self._locked_captions is not None:
             return self._locked_captions[torch.as_tensor(numbers, device=self.device)]
         with self._precision():
-            return self.towers.captions(self.source.tokens[list(numbers)].to(self.device)).float()
+            return self.towers.captions(self.source.tokens[list(numbers)].to(self.device)).to(
+                self.towers.dtype
+            )
 
     def train(self, mode: bool) -> None:
         self.towers.model.train(mode)

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clipcore.batching import Composer
-from clipcore.config import FineTuneConfig
+from clipcore.batching import LARGEST_SHARE, Composer
+from clipcore.config import EvaluationConfig, FineTuneConfig
 from clipcore.errors import ClipcoreError
 from clipcore.labels import PairLabels
 
@@ -39,17 +39,22 @@ def preflight(
     *,
     captions: dict[str, str] | None = None,
     num_ranks: int = 1,
+    num_held_out: int | None = None,
 ) -> Preflight:
     """Counts what `pairs` (image id, caption id) and `labels` give under `config`."""
     kept = [pair for pair in pairs if pair not in labels.broken]
     size = config.batch.size
-    composer = Composer(num_pairs=len(kept), batch_size=max(size, 2), seed=config.seed)
+    replayed = int(min(max(config.batch.replay, 0.0), LARGEST_SHARE) * size)
+    composer = Composer(num_pairs=len(kept), batch_size=max(size - replayed, 2), seed=config.seed)
     steps = composer.steps_per_epoch * config.epochs
     steps = min(steps, config.max_steps) if config.max_steps else steps
     warmup = math.ceil(config.optimiser.warmup * steps)
-    copies = Counter((captions or {}).get(c, c) for _, c in kept)
+    copies = Counter(_plain((captions or {}).get(c, c)) for _, c in kept)
     known = _false_negatives(labels)
-    twins = sum(n * (n - 1) for n in copies.values())
+    twins, seen_twins = (
+        sum(n * (n - 1) for n in copies.values()),
+        _grouped_twins(kept, captions or {}, labels),
+    )
     meet = (min(size, len(kept)) - 1) / max(len(kept) - 1, 1)
     return Preflight(
         num_pairs=len(kept),
@@ -58,11 +63,23 @@ def preflight(
         batch_size=min(size, len(kept)),
         labels=labels.counts(),
         collisions_without_labels=(known + twins) * meet,
-        collisions_with_labels=0.0,
+        collisions_with_labels=(twins - seen_twins) * meet,
         loss_floor=_floor(copies, len(kept), size),
-        refusals=_refusals(config, len(kept), steps, len(copies), num_ranks),
+        refusals=_refusals(config, len(kept), steps, len(copies), num_ranks)
+        + _evaluation_refusals(config.evaluation, num_held_out),
         warnings=_warnings(config, labels, len(kept), steps, warmup),
     )
+
+
+def _plain(text: str) -> str:
+    """Captions that differ in case or blanks only say the same."""
+    return " ".join(text.casefold().split())
+
+
+def _grouped_twins(pairs: Sequence[tuple[str, str]], captions: dict[str, str], labels: PairLabels) -> int:
+    """How many ordered pairs of equal captions the labels already take for one item."""
+    groups = Counter((_plain(captions.get(c, c)), labels.caption_group(c)) for _, c in pairs)
+    return sum(n * (n - 1) for n in groups.values())
 
 
 def _false_negatives(labels: PairLabels) -> int:
@@ -105,8 +122,21 @@ def _refusals(
         found.append(
             f"The warm-up of {config.optimiser.warmup:.0%} is the whole run: choose a fraction below 1."
         )
+    if not 0.0 <= config.optimiser.ema < 1.0:
+        found.append(f"The EMA decay is {config.optimiser.ema}: choose 0 (off) or a number just below 1.")
     if not any(config.loss.heads.values()):
         found.append("The loss is empty: give at least one head a weight above 0.")
+    return found
+
+
+def _evaluation_refusals(config: EvaluationConfig, num_held_out: int | None) -> list[str]:
+    found = []
+    if num_held_out == 0 and (config.keep == "best" or config.patience or config.sweep):
+        found.append("Best weights, early stop and the sweep need held-out pairs: hold some out.")
+    if config.patience and not config.every_epochs:
+        found.append("Early stop needs evaluations on the way: set evaluation.every_epochs to 1 or more.")
+    if config.sweep == 1 or config.sweep < 0:
+        found.append(f"A sweep of {config.sweep} mixes says nothing: take 5, or 0 for none.")
     return found
 
 
@@ -123,6 +153,10 @@ def _warnings(
         found.append(
             "Hard negatives are neither appended nor brought together, so they will hardly ever meet."
         )
+    if config.evaluation.keep == "best" and not config.evaluation.every_epochs:
+        found.append("Nothing is measured on the way, so the best weights are the last: set every_epochs.")
+    if config.evaluation.export_mix == "recommended" and not config.evaluation.sweep:
+        found.append("No mix is recommended without a sweep: set evaluation.sweep to 5.")
     if 0 < steps < 10:
         found.append(f"Only {steps} steps: the model will hardly move.")
     if num_pairs < 100:

@@ -30,7 +30,7 @@ class Towers:
 
     def images(self, pixels: Tensor) -> Tensor:
         """Normalised embeddings [m, D] of transformed pictures [m, 3, H, W]."""
-        embedding: Tensor = self.model.encode_image(pixels, normalize=True)
+        embedding: Tensor = self.model.encode_image(pixels.to(self.dtype), normalize=True)
         return embedding
 
     def captions(self, tokens: Tensor) -> Tensor:
@@ -42,6 +42,16 @@ class Towers:
         """Token ids [len(captions), context]; longer captions are cut at the context length."""
         ids: Tensor = self.tokenizer(list(captions))
         return ids
+
+    def compile(self) -> None:
+        """torch.compile in place; names of weights stay as they are."""
+        self.model.visual.compile()
+        getattr(self.model, "text", getattr(self.model, "transformer", self.model)).compile()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32, or float64 where a run asks for it."""
+        return self.model.logit_scale.dtype  # type: ignore[no-any-return]
 
     @property
     def context_length(self) -> int:

@@ -16,7 +16,7 @@ from app.demo import BASE_MODEL
 from app.demo.openmoji import rows
 from clipcore import Example, FineTuneData, fine_tune, preset
 from clipcore.data import caption_id_of
-from clipcore.finetune import Evaluated, StepDone
+from clipcore.events import Evaluated, StepDone
 from clipcore.towers import load_towers, save_plain
 
 ARCHITECTURE = {

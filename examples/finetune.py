@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from clipcore import FineTuneData, PairLabels, fine_tune, preset
-from clipcore.finetune import Evaluated, Finished, StepDone
+from clipcore.events import Evaluated, Finished, StepDone
 from clipcore.labels import read_labels
 
 table, verdicts, model, folder = sys.argv[1:5]

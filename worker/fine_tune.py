@@ -19,20 +19,11 @@ from app.media.snapshots import get_table
 from app.store.insert import insert_missing
 from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
-from clipcore.data import Example, FineTuneData
-from clipcore.finetune import (
-    Evaluated,
-    Finished,
-    Preparing,
-    Previewed,
-    Saved,
-    Started,
-    StepDone,
-    fine_tune,
-    items,
-)
-from clipcore.finetune import Event as TrainingEvent
-from clipcore.finetune import Probe as WatchedQuery
+from clipcore.data import Example, FineTuneData, items
+from clipcore.events import Evaluated, Finished, Preparing, Previewed, Saved, Started, StepDone
+from clipcore.events import Event as TrainingEvent
+from clipcore.events import Probe as WatchedQuery
+from clipcore.finetune import fine_tune
 from clipcore.labels import PairLabels
 from clipcore.learner import Embeddings
 from worker.context import JobContext, Stopped

@@ -49,4 +49,5 @@ def _label(image: str, caption: str, answer: Any, confidence: float, config: Lab
         confidence=confidence,
         weight=config.no_match_weight,
         margin=config.no_match_margin,
+        visible=config.visible,
     )

@@ -22,8 +22,8 @@ class GlobalContrast:
         if not 0.0 < gamma <= 1.0:
             raise ClipcoreError(f"gamma {gamma} is outside 0 … 1: 1 forgets the past at once.")
         self.gamma = gamma
-        self.log_u_images = torch.full((num_images,), -torch.inf)
-        self.log_u_captions = torch.full((num_captions,), -torch.inf)
+        self.log_u_images = torch.full((num_images,), -torch.inf, dtype=torch.float64)
+        self.log_u_captions = torch.full((num_captions,), -torch.inf, dtype=torch.float64)
         self.last_loss = float("nan")
         self._at: tuple[Tensor, Tensor] | None = None
 
@@ -31,6 +31,15 @@ class GlobalContrast:
         """Names the rows and columns of the next batch by their place in the data set."""
         self._at = torch.as_tensor(image_index), torch.as_tensor(caption_index)
         return self
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"images": self.log_u_images, "captions": self.log_u_captions}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Goes on from `state()`."""
+        self.log_u_images.copy_(state["images"])
+        self.log_u_captions.copy_(state["captions"])
 
     def __call__(self, logits: Logits) -> Tensor:
         """The surrogate, a scalar whose gradient is the global loss's; u is updated on the way."""

@@ -1,6 +1,6 @@
 """SigLIP's pairwise sigmoid loss.
 
-L = (1/R) [Σ_unlisted softplus(z) + Σ_listed (p·softplus(−z) + λ(1 − p)·softplus(z + s·margin))], p the raw target.
+L = (1/N) [Σ_unlisted softplus(z) + Σ_listed (p·softplus(−z) + λ(1 − p)·softplus(z + s·margin))], p the raw target, N rows with a positive.
 Source: Zhai et al. 2023, algorithm 1. Scale starts at 10, bias at −10; see `initial_bias`.
 Relations: no normalisation over the batch, so extra positives add up; a mask simply leaves the sum.
 """
@@ -15,7 +15,7 @@ from clipcore.logits import Further, Logits
 
 
 def sigmoid(logits: Logits) -> Tensor:
-    """The loss, a scalar, divided by the number of rows as in the paper."""
+    """The loss, a scalar, divided by the number of rows that have a positive (in the paper all rows have one)."""
     z_L, p_L = logits.z_L, logits.target_L
     pushed = z_L + logits.scale * logits.margin_L
     lambda_L = ((logits.log_lambda_i2t_L.exp() + logits.log_lambda_t2i_L.exp()) / 2) * (
@@ -25,7 +25,7 @@ def sigmoid(logits: Logits) -> Tensor:
     for further, owners in ((logits.further_captions, logits.x_RD), (logits.further_images, logits.y_CD)):
         if further is not None:
             total = total + _further(logits, further, owners)
-    return total / logits.num_rows
+    return total / logits.has_positive[0].sum().clamp_min(1)
 
 
 def _further(logits: Logits, further: Further, owners: Tensor) -> Tensor:
@@ -42,9 +42,9 @@ def initial_bias(batch_size: int, *, scale: float, mean_negative_cosine: float) 
     return -math.log(max(batch_size - 1, 1)) - scale * mean_negative_cosine
 
 
-def calibrated_bias(x_RD: Tensor, y_CD: Tensor, scale: float) -> float:
-    """`initial_bias` from the embeddings as they are: batch size and current mean negative cosine."""
+def calibrated_bias(x_ND: Tensor, y_ND: Tensor, scale: float, *, batch_size: int | None = None) -> float:
+    """`initial_bias` from N pairs as they are: their mean negative cosine, and `batch_size` (N when not given)."""
     with torch.no_grad():
-        n = len(x_RD)
-        off_diagonal = (x_RD.sum(0) @ y_CD.sum(0) - (x_RD * y_CD).sum()) / max(n * (n - 1), 1)
-    return initial_bias(n, scale=scale, mean_negative_cosine=float(off_diagonal))
+        n = len(x_ND)
+        off_diagonal = (x_ND.sum(0) @ y_ND.sum(0) - (x_ND * y_ND).sum()) / max(n * (n - 1), 1)
+    return initial_bias(batch_size or n, scale=scale, mean_negative_cosine=float(off_diagonal))

@@ -25,10 +25,11 @@ from clipcore import (
 )
 from clipcore.batching import Composer
 from clipcore.checkpoint import State, load_checkpoint, save_checkpoint
-from clipcore.finetune import Evaluated, Finished, Previewed, StepDone, layer_factors
+from clipcore.events import Evaluated, Finished, Previewed, StepDone
 from clipcore.gradcache import Pass, cached_backward, seeded
 from clipcore.logits import Logits
 from clipcore.losses.info_nce import info_nce
+from clipcore.optimiser import layer_factors
 from clipcore.preflight import preflight
 from clipcore.towers import load_towers
 

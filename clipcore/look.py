@@ -1,0 +1,126 @@
+"""Looking at the model: held-out metrics, retention, and what the probes find. I images, C captions, D embedding."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clipcore.data import Example, FineTuneData, Items
+from clipcore.evaluate import geometry, hard_negative_accuracy, retrieval_metrics
+from clipcore.events import Previewed, Probe
+from clipcore.labels import PairLabels
+from clipcore.learner import AdapterLearner, Learner
+
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Ids of images and captions with their present embeddings [I, D] and [C, D], on the CPU."""
+
+    image_ids: list[str]
+    image_ID: Tensor
+    caption_ids: list[str]
+    caption_CD: Tensor
+
+
+class Look:
+    """Measures a learner on the held-out pairs of the data; verdicts on them are further truths."""
+
+    def __init__(
+        self, learner: Learner, data: FineTuneData, items: Items, labels: PairLabels, probes: Sequence[Probe]
+    ):
+        self.learner, self.items, self.labels, self.probes = learner, items, labels, probes
+        self.held_out = list(data.held_out)
+        self.retention = list(data.retention) or _untouched(self.held_out, labels)
+
+    def metrics(self) -> tuple[dict[str, float], Gallery]:
+        """Retrieval, hard negatives and geometry of the held-out pairs, `retention_map_at_r` of the untouched ones."""
+        gallery = self.gallery(self.held_out)
+        found = self._retrieval(gallery)
+        if len(self.retention) >= 2:
+            apart = self.gallery(self.retention)
+            own = _places(self.retention, apart)
+            found["retention_map_at_r"] = retrieval_metrics(apart.image_ID, apart.caption_CD, own)["map_at_r"]
+        return found, gallery
+
+    def gallery(self, examples: Sequence[Example]) -> Gallery:
+        """The images and captions of these pairs, each once."""
+        image_ids = list(dict.fromkeys(x.image_id for x in examples))
+        caption_ids = list(dict.fromkeys(x.caption_id for x in examples))
+        self.learner.train(False)
+        image = _chunked(self.learner.images, [self.items.image_number[i] for i in image_ids])
+        caption = _chunked(self.learner.captions, [self.items.caption_number[c] for c in caption_ids])
+        return Gallery(image_ids, image, caption_ids, caption)
+
+    def previews(self, step: int, gallery: Gallery | None, *, top_k: int) -> Iterator[Previewed]:
+        """What each probe finds in the held-out gallery; a probe whose image is not in the data is passed over."""
+        if not self.probes:
+            return
+        gallery = gallery or self.gallery(self.held_out)
+        for probe in self.probes:
+            query, places, ids = self._query(probe, gallery)
+            if query is None:
+                continue
+            top = (places @ query).topk(min(top_k, len(ids)))
+            found = [ids[i] for i in top.indices.tolist()]
+            yield Previewed(step, probe.id, found, [round(v, 4) for v in top.values.tolist()])
+
+    def _retrieval(self, gallery: Gallery) -> dict[str, float]:
+        overlay = self.labels.for_batch(gallery.image_ids, gallery.caption_ids)
+        image_at = {k: i for i, k in enumerate(gallery.image_ids)}
+        caption_at = {k: i for i, k in enumerate(gallery.caption_ids)}
+        own = set(_places(self.held_out, gallery))
+        true = own | {
+            (int(r), int(c))
+            for r, c, t in zip(overlay.row, overlay.col, overlay.target, strict=True)
+            if t > 0
+        }
+        triples = [
+            (image_at[x.image_id], caption_at[x.caption_id], caption_at[label.caption_id])
+            for x in self.held_out
+            for label in self.labels.hard_captions(x.image_id)
+            if label.caption_id in caption_at
+        ]
+        pairs = torch.tensor(sorted(own))
+        image, caption = gallery.image_ID, gallery.caption_CD
+        metrics = retrieval_metrics(image, caption, sorted(true))
+        metrics |= geometry(image[pairs[:, 0]], caption[pairs[:, 1]])
+        return metrics | {"hard_negative_accuracy": hard_negative_accuracy(image, caption, triples)}
+
+    @torch.no_grad()
+    def _query(self, probe: Probe, gallery: Gallery) -> tuple[Tensor | None, Tensor, list[str]]:
+        if probe.text is not None:
+            return self._text(probe.text), gallery.image_ID, gallery.image_ids
+        number = self.items.image_number.get(probe.image_id or "")
+        query = None if number is None else self.learner.images([number])[0].float().cpu()
+        return query, gallery.caption_CD, gallery.caption_ids
+
+    def _text(self, text: str) -> Tensor:
+        if text in self.items.captions:
+            return self.learner.captions([self.items.captions.index(text)])[0].float().cpu()
+        towers = self.learner.towers
+        query = towers.captions(towers.tokens([text]).to(self.learner.device))
+        if isinstance(self.learner, AdapterLearner):
+            query = self.learner.adapter.captions(query)
+        return query[0].float().cpu()
+
+
+def _places(examples: Sequence[Example], gallery: Gallery) -> list[tuple[int, int]]:
+    image_at = {k: i for i, k in enumerate(gallery.image_ids)}
+    caption_at = {k: i for i, k in enumerate(gallery.caption_ids)}
+    return sorted({(image_at[x.image_id], caption_at[x.caption_id]) for x in examples})
+
+
+def _untouched(examples: Sequence[Example], labels: PairLabels) -> list[Example]:
+    """Pairs whose image and caption stand in no verdict."""
+    images = {image for image, _ in labels.touched()}
+    captions = {caption for _, caption in labels.touched()}
+    return [x for x in examples if x.image_id not in images and x.caption_id not in captions]
+
+
+@torch.no_grad()
+def _chunked(encode: Callable[[Sequence[int]], Tensor], numbers: list[int]) -> Tensor:
+    parts = [numbers[i : i + CHUNK] for i in range(0, len(numbers), CHUNK)]
+    return torch.cat([encode(part).float().cpu() for part in parts])
