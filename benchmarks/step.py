@@ -4,8 +4,9 @@
 
 Loss alone: tiled InfoNCE against open_clip's ClipLoss (two logit matrices) and a dense loss with one matrix, at s = 100.
 Step: gradient caching + tiled loss against open_clip's accumulation (every micro-batch computes the whole loss again)
-and against one big batch. Towers are small transformers on random tokens; memory is the peak of a process of its own.
-sentence-transformers' cached loss is not measured here. --quick runs reduced sizes and writes nothing.
+and against one big batch, and against sentence-transformers' cached symmetric loss where it is installed (pip install
+sentence-transformers; it learns no scale). All times are medians of interleaved rounds after a warm-up. Towers are
+small transformers on random tokens; memory is the peak of a process of its own. --quick: small sizes, writes nothing.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -27,7 +30,6 @@ from clipcore.gradcache import Pass, cached_backward, saved_bytes
 from clipcore.logits import Logits
 from clipcore.losses.info_nce import info_nce
 
-TOKENS, WIDTH = 32, 256  # 12·width² multiply-adds a token and layer: 50 MFLOP an item and layer
 SCALE = 100.0
 
 
@@ -47,14 +49,34 @@ def one_matrix(x_ND: Tensor, y_ND: Tensor, scale: Tensor) -> Tensor:
     return (cross_entropy(z_NN, own_N) + cross_entropy(z_NN.T, own_N)) / 2
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A tower: 24·width² FLOPs a token and layer, forward."""
+
+    tokens: int
+    width: int
+    layers: int
+
+    def flops(self) -> float:
+        """Forward FLOPs of one item, attention's own products left out."""
+        return 24.0 * self.width**2 * self.tokens * self.layers
+
+
+SMALL = Shape(tokens=32, width=256, layers=2)  # 0.1 GFLOP an item
+LARGE = Shape(
+    tokens=26, width=512, layers=3
+)  # 0.5 GFLOP an item; wider, so fewer activations a FLOP, as real towers
+
+
 class Tower(nn.Module):
     """Tokens [m, T, W] → normalised embeddings [m, D]."""
 
-    def __init__(self, layers: int, out: int):
+    def __init__(self, shape: Shape, out: int):
         super().__init__()
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, 0.0, batch_first=True, norm_first=True)
-        self.blocks = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-        self.head = nn.Linear(WIDTH, out, bias=False)
+        width = shape.width
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, out, bias=False)
 
     def forward(self, item_mTW: Tensor) -> Tensor:
         return normalize(self.head(self.blocks(item_mTW).mean(1)), dim=1)
@@ -63,11 +85,12 @@ class Tower(nn.Module):
 class Setup:
     """Two towers, a batch of N pairs in micro-batches of m, and the ways to take its gradient."""
 
-    def __init__(self, n: int, m: int, *, layers: int, out: int, dtype: torch.dtype = torch.float32):
+    def __init__(self, n: int, m: int, *, shape: Shape, out: int, dtype: torch.dtype = torch.float32):
         torch.manual_seed(0)
-        self.towers = [Tower(layers, out).to(dtype) for _ in "xy"]
+        self.m = m
+        self.towers = [Tower(shape, out).to(dtype) for _ in "xy"]
         self.log_scale = nn.Parameter(torch.tensor(SCALE, dtype=dtype).log())
-        items = [torch.randn(n, TOKENS, WIDTH, dtype=dtype) for _ in "xy"]
+        items = [torch.randn(n, shape.tokens, shape.width, dtype=dtype) for _ in "xy"]
         self.items, self.parts = items, [list(item.split(m)) for item in items]
 
     def clip(self, x_ND: Tensor, y_ND: Tensor) -> Tensor:
@@ -96,6 +119,23 @@ class Setup:
         """One big batch with open_clip's loss."""
         theirs(*(t(i) for t, i in zip(self.towers, self.items, strict=True)), self.log_scale.exp()).backward()
 
+    def sentence_transformers(self) -> Callable[[], None]:
+        """Its cached symmetric loss over the same towers (at a fixed scale)."""
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.losses import CachedMultipleNegativesSymmetricRankingLoss
+
+        model = SentenceTransformer(modules=[_Both(self.towers)], device="cpu")
+        loss = CachedMultipleNegativesSymmetricRankingLoss(
+            model, scale=SCALE, mini_batch_size=self.m, show_progress_bar=False
+        )
+        which = [torch.full((len(item),), k) for k, item in enumerate(self.items)]
+
+        def step() -> None:
+            features = [{"item": i, "which": w} for i, w in zip(self.items, which, strict=True)]
+            loss(features, torch.zeros(0)).backward()
+
+        return step
+
     def fits(self, budget_bytes: float) -> int:
         """How many micro-batches keep their graph within the budget."""
         each = [saved_bytes(t, p[0], t.parameters()) for t, p in zip(self.towers, self.parts, strict=True)]
@@ -117,6 +157,29 @@ class Setup:
         return [p.grad.double().clone() for p in self.parameters() if p.grad is not None]
 
 
+class _Both(nn.Module):
+    """Both towers as one sentence-transformers module."""
+
+    def __init__(self, towers: list[Tower]):
+        super().__init__()
+        self.towers = nn.ModuleList(towers)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        tower = self.towers[int(features["which"][0])]
+        return {**features, "sentence_embedding": tower(features["item"])}
+
+
+def interleaved(setup: Setup, steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median seconds of each step; every round runs all of them, the first round is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 1):
+        for name, step in steps.items():
+            spent = setup.time(step)
+            if turn:
+                times[name].append(spent)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
 def loss_speed(n: int, d: int, rounds: int) -> dict[str, float]:
     """Median seconds of forward + backward, interleaved."""
     torch.manual_seed(0)
@@ -133,15 +196,15 @@ def loss_speed(n: int, d: int, rounds: int) -> dict[str, float]:
 
 def gradient_error(dtype: torch.dtype, *, dense: bool = False) -> float:
     """The largest relative L2 difference of a tensor's gradient from the float64 one-batch step, m not dividing N."""
-    reference = Setup(300, 300, layers=1, out=64, dtype=torch.float64)
+    reference = Setup(300, 300, shape=Shape(32, 256, 1), out=64, dtype=torch.float64)
     exact = reference.gradient(reference.plain)
     if dense:
-        whole = Setup(300, 300, layers=1, out=64, dtype=torch.float64)
+        whole = Setup(300, 300, shape=Shape(32, 256, 1), out=64, dtype=torch.float64)
         for parameter in whole.parameters():
             parameter.data = parameter.data.to(dtype)
         whole.items = [item.to(dtype) for item in whole.items]
         return _largest(whole.gradient(whole.plain), exact)
-    tried = Setup(300, 64, layers=1, out=64, dtype=torch.float64)
+    tried = Setup(300, 64, shape=Shape(32, 256, 1), out=64, dtype=torch.float64)
     for parameter in tried.parameters():
         parameter.data = parameter.data.to(dtype)
     tried.parts = [[part.to(dtype) for part in parts] for parts in tried.parts]
@@ -195,22 +258,26 @@ def main() -> None:
     print(f"loss memory {loss_mb:.0f} MB, peak at 65,536: {peak:.0f} MB", flush=True)
     accumulated = {}
     for m in (512, 128, 32):
-        setup = Setup(4096 // k, m, layers=2, out=256)
-        mine, other = setup.time(setup.cached), setup.time(setup.accumulated)
-        accumulated[m] = {"ours_s": mine, "open_clip_s": other, "speedup": other / mine}
+        setup = Setup(4096 // k, m, shape=SMALL, out=256)
+        found = interleaved(
+            setup, {"ours_s": setup.cached, "open_clip_s": setup.accumulated}, 1 + given.quick
+        )
+        accumulated[m] = found | {"speedup": found["open_clip_s"] / found["ours_s"]}
         print(f"step m={m}:", accumulated[m], flush=True)
-    heavy = Setup(1024 // k, 64, layers=10, out=256)
+    heavy = Setup(1024 // k, 64, shape=LARGE, out=256)
     resident = heavy.fits(4e9)
-    mine, other = heavy.time(lambda: heavy.cached(resident)), heavy.time(heavy.accumulated)
-    print(
-        f"1,024 with {resident} of {2 * len(heavy.parts[0])} resident: {mine:.1f} s against {other:.1f} s",
-        flush=True,
-    )
-    light = Setup(512 // k, 64, layers=2, out=256)
-    ratios = []
-    for turn in range(4):
-        pair = light.time(lambda: light.cached(99)), light.time(light.plain)
-        ratios += [pair[0] / pair[1]] if turn else []
+    steps = {"ours_s": lambda: heavy.cached(resident), "open_clip_s": heavy.accumulated}
+    with_room = interleaved(heavy, steps, 3)
+    print(f"1,024 with {resident} of {2 * len(heavy.parts[0])} resident:", with_room, flush=True)
+    light = Setup(512 // k, 64, shape=SMALL, out=256)
+    full = interleaved(light, {"ours_s": lambda: light.cached(99), "plain_s": light.plain}, 7)
+    print("all resident against one batch:", full, flush=True)
+    peer = None
+    if find_spec("sentence_transformers"):
+        same = Setup(1024 // k, 64, shape=SMALL, out=256)
+        steps = {"ours_s": same.cached, "sentence_transformers_s": same.sentence_transformers()}
+        peer = interleaved(same, steps, 3)
+        print("against sentence-transformers' cached loss:", peer, flush=True)
     figures = {
         "loss_memory_mb_16384": loss_mb,
         "loss_speedup_6144": speed["theirs"] / speed["ours"],
@@ -218,8 +285,9 @@ def main() -> None:
         "step_speedup_4096": accumulated[32]["speedup"],
         "step_speedup_4096_m128": accumulated[128]["speedup"],
         "step_speedup_4096_m512": accumulated[512]["speedup"],
-        "step_speedup_1024_resident": other / mine,
-        "resident_ratio": statistics.median(ratios),
+        "step_speedup_1024_resident": with_room["open_clip_s"] / with_room["ours_s"],
+        "resident_ratio": full["ours_s"] / full["plain_s"],
+        "step_speedup_1024_sentence_transformers": peer and peer["sentence_transformers_s"] / peer["ours_s"],
         "n65536_peak_mb": peak,
         "max_rel_grad_error_fp64": errors[0],
         "max_rel_grad_error_fp32": errors[1],
@@ -230,7 +298,13 @@ def main() -> None:
         print(figures)
     else:
         write_result(
-            "step", figures, loss_seconds_6144=speed, step_seconds_4096=accumulated, resident_1024=resident
+            "step",
+            figures,
+            loss_seconds_6144=speed,
+            step_seconds_4096=accumulated,
+            resident_1024={"micro_batches": resident, "of": 2 * len(heavy.parts[0])} | with_room,
+            resident_512=full,
+            sentence_transformers_1024=peer,
         )
 
 

@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--verdicts", help="JSONL or CSV of labels (image_id, caption_id, verdict)")
     parser.add_argument("--model", help="open_clip's name, hf-hub:… or local-dir:…; replaces the YAML's")
     parser.add_argument("--out", default="run", help="folder of checkpoints and result")
+    parser.add_argument(
+        "--push", metavar="ORGANISATION/NAME", help="upload the result to the hub (needs a token)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and stop")
     given = parser.parse_args(arguments)
     try:
@@ -48,7 +51,7 @@ def _run(given: argparse.Namespace) -> int:
             print(f"{name}: {value}")
         report.refuse()
         return 0
-    return _train(config, data, labels, given.out)
+    return _train(config, data, labels, given.out, given.push)
 
 
 def _config(given: argparse.Namespace) -> FineTuneConfig:
@@ -64,7 +67,9 @@ def _config(given: argparse.Namespace) -> FineTuneConfig:
     return config
 
 
-def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: str) -> int:
+def _train(
+    config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: str, push_to: str | None
+) -> int:
     from clipcore.distributed import rank, start
     from clipcore.events import Evaluated, Finished, StepDone, Swept
     from clipcore.finetune import fine_tune
@@ -96,6 +101,10 @@ def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: 
                 )
             else:
                 print(f"open_clip loads the result by local-dir:{event.checkpoint}")
+            if push_to and event.checkpoint:
+                from clipcore.hub import push
+
+                print(f"pushed to {push(event.checkpoint, push_to, base=config.model.name)}")
     return 0
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipcore.labels import Overlay
-from clipcore.lse import Listed, dual_logsumexp, listed_logits, softplus_sum
+from clipcore.lse import Listed, dual_logsumexp, listed_products, softplus_sum
 
 
 @dataclass(frozen=True)
@@ -70,31 +70,37 @@ class Logits:
         self.target_L = torch.as_tensor(overlay.target, dtype=self.dtype, device=device)
         self.margin_L = torch.as_tensor(overlay.margin, dtype=self.dtype, device=device)
         self.listed = Listed(self.row_L, self.col_L)
+        self._products_L: Tensor | None = None
 
     @cached_property
     def z_L(self) -> Tensor:
         """The listed logits, without weight or margin."""
-        z_L = self.scale * listed_logits(self.x_RD, self.y_CD, self.row_L, self.col_L)
+        if self._products_L is None:
+            self._products_L = listed_products(self.x_RD, self.y_CD, self.listed)
+        z_L = self.scale * self._products_L
         return z_L if self.bias is None else z_L + self.bias
 
     def further_z(self, further: Further, owners_ND: Tensor) -> Tensor:
         """The raw logits [K] of appended negatives against their owners."""
         each_K = torch.arange(len(further.owner_K), device=further.owner_K.device)
-        z_K = self.scale * listed_logits(owners_ND, further.embedding_KD, further.owner_K, each_K)
+        z_K = self.scale * listed_products(owners_ND, further.embedding_KD, Listed(further.owner_K, each_K))
         return z_K if self.bias is None else z_K + self.bias
 
     @cached_property
     def unlisted_lse(self) -> tuple[Tensor, Tensor]:
         """D1 over everything that is not listed: [R], [C]."""
-        return dual_logsumexp(self.x_RD, self.y_CD, self.scale, self.bias, self.listed)
+        return self._sweep(1.0)
+
+    def _sweep(self, gamma: float) -> tuple[Tensor, Tensor]:
+        """D1 of γz; the first sweep also brings the listed products."""
+        bias = None if self.bias is None else gamma * self.bias
+        row_R, col_C, products_L = dual_logsumexp(self.x_RD, self.y_CD, gamma * self.scale, bias, self.listed)
+        self._products_L = products_L if self._products_L is None else self._products_L
+        return row_R, col_C
 
     def lse(self, *, gamma: float = 1.0, positives: bool = True) -> tuple[Tensor, Tensor]:
         """log Σ λ·e^{γz + s·margin} over rows [R] and columns [C]; without `positives`, entries with a target are out."""
-        if gamma == 1.0:
-            row_R, col_C = self.unlisted_lse
-        else:
-            bias = None if self.bias is None else gamma * self.bias
-            row_R, col_C = dual_logsumexp(self.x_RD, self.y_CD, gamma * self.scale, bias, self.listed)
+        row_R, col_C = self.unlisted_lse if gamma == 1.0 else self._sweep(gamma)
         keep = torch.ones_like(self.target_L, dtype=torch.bool) if positives else self.target_L == 0
         weighted = gamma * self.z_L + self.scale * self.margin_L
         row_L, col_L = self.row_L[keep], self.col_L[keep]
@@ -174,7 +180,9 @@ class Logits:
 
     def unlisted_softplus(self) -> Tensor:
         """D2 over everything that is not listed, a scalar."""
-        return softplus_sum(self.x_RD, self.y_CD, self.scale, self.bias, self.listed)
+        total, products_L = softplus_sum(self.x_RD, self.y_CD, self.scale, self.bias, self.listed)
+        self._products_L = products_L if self._products_L is None else self._products_L
+        return total
 
 
 def mean_of_directions(row_R: Tensor, col_C: Tensor, logits: Logits) -> Tensor:

@@ -38,22 +38,25 @@ class Listed:
 
 def dual_logsumexp(
     x_RD: Tensor, y_CD: Tensor, scale: Tensor, bias: Tensor | None, listed: Listed
-) -> tuple[Tensor, Tensor]:
-    """log Σ_c e^z_rc [R] and log Σ_r e^z_rc [C] over the entries that are not listed; −inf where none is left.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log Σ_c e^z_rc [R] and log Σ_r e^z_rc [C] over the entries that are not listed (−inf where none is left).
 
-    Gradients reach x, y, scale and bias. Exact to rounding for any scale: maxima are subtracted inside each tile.
+    And ⟨x_r, y_c⟩ [L] of those that are: here, so that one gradient buffer a side serves both. Gradients reach x, y,
+    scale and bias. Exact to rounding for any scale: maxima are subtracted inside each tile.
     """
     return _DualLogSumExp.apply(x_RD, y_CD, scale, bias, listed.row_L, listed.col_L)  # type: ignore[no-any-return]
 
 
-def softplus_sum(x_RD: Tensor, y_CD: Tensor, scale: Tensor, bias: Tensor | None, listed: Listed) -> Tensor:
-    """Σ softplus(z_rc) over the entries that are not listed, a scalar."""
+def softplus_sum(
+    x_RD: Tensor, y_CD: Tensor, scale: Tensor, bias: Tensor | None, listed: Listed
+) -> tuple[Tensor, Tensor]:
+    """Σ softplus(z_rc) over the entries that are not listed, a scalar; and ⟨x_r, y_c⟩ [L] of those that are."""
     return _SoftplusSum.apply(x_RD, y_CD, scale, bias, listed.row_L, listed.col_L)  # type: ignore[no-any-return]
 
 
-def listed_logits(x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor) -> Tensor:
-    """⟨x_r, y_c⟩ [L] of listed entries, without keeping the gathered rows: what L·D numbers would cost in memory."""
-    return _ListedLogits.apply(x_RD, y_CD, row_L, col_L)  # type: ignore[no-any-return]
+def listed_products(x_RD: Tensor, y_CD: Tensor, listed: Listed) -> Tensor:
+    """⟨x_r, y_c⟩ [L] of listed entries alone; the gathered rows are not kept."""
+    return _ListedProducts.apply(x_RD, y_CD, listed.row_L, listed.col_L)  # type: ignore[no-any-return]
 
 
 def _tiles(x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor) -> Any:
@@ -126,14 +129,14 @@ class _DualLogSumExp(torch.autograd.Function):
         whole = logsumexp_over_ranks(torch.cat((row_lse, col_lse)))
         row_lse, col_lse = whole[: len(x_RD)], whole[len(x_RD) :]
         ctx.save_for_backward(x_RD, y_CD, scale, bias, row_L, col_L, row_lse, col_lse)
-        return row_lse, col_lse
+        ctx.set_materialize_grads(False)
+        return row_lse, col_lse, _products(x_RD, y_CD, row_L, col_L)
 
     @staticmethod
-    def backward(ctx: Any, grad_row, grad_col):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, grad_row, grad_col, grad_L):  # type: ignore[no-untyped-def]
         x_RD, y_CD, scale, bias, row_L, col_L, row_lse, col_lse = ctx.saved_tensors
         operands = _Operands(x_RD, y_CD, scale, bias)
-        grad_row = torch.where(torch.isfinite(row_lse), grad_row, torch.zeros_like(grad_row))
-        grad_col = torch.where(torch.isfinite(col_lse), grad_col, torch.zeros_like(grad_col))
+        grad_row, grad_col = _where_finite(row_lse, grad_row), _where_finite(col_lse, grad_col)
         row_shift, col_shift = _finite(row_lse), _finite(col_lse)
         dx, dy = torch.zeros_like(operands.x_RD), torch.zeros_like(operands.y_CD)
         for rows, cols, r_l, c_l in _tiles(x_RD, y_CD, row_L, col_L):
@@ -147,8 +150,15 @@ class _DualLogSumExp(torch.autograd.Function):
         sum_over_ranks(dx), sum_over_ranks(dy)
         dscale = torch.vdot(dx.view(-1), operands.x_RD.reshape(-1)).to(scale.dtype).reshape(scale.shape)
         dbias = None if bias is None else (grad_row.sum() + grad_col.sum()).to(bias.dtype).reshape(bias.shape)
-        dx, dy = dx.mul_(operands.scale).to(x_RD.dtype), dy.mul_(operands.scale).to(y_CD.dtype)
-        return dx, dy, dscale, dbias, None, None
+        dx, dy = dx.mul_(operands.scale), dy.mul_(operands.scale)
+        _add_products_gradient(dx, dy, x_RD, y_CD, row_L, col_L, grad_L)
+        return dx.to(x_RD.dtype), dy.to(y_CD.dtype), dscale, dbias, None, None
+
+
+def _where_finite(lse: Tensor, gradient: Tensor | None) -> Tensor:
+    """No gradient where no entry was left; none at all where the loss did not use the result."""
+    zero = torch.zeros_like(lse)
+    return zero if gradient is None else torch.where(torch.isfinite(lse), gradient, zero)
 
 
 def _weigh(
@@ -177,10 +187,11 @@ class _SoftplusSum(torch.autograd.Function):
             total += torch.nn.functional.softplus(z).sum(dtype=torch.float64)
         ctx.save_for_backward(x_RD, y_CD, scale, bias, row_L, col_L)
         total = sum_over_ranks(total)
-        return total.to(operands.x_RD.dtype)
+        ctx.set_materialize_grads(False)
+        return total.to(operands.x_RD.dtype), _products(x_RD, y_CD, row_L, col_L)
 
     @staticmethod
-    def backward(ctx: Any, grad):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, grad, grad_L):  # type: ignore[no-untyped-def]
         x_RD, y_CD, scale, bias, row_L, col_L = ctx.saved_tensors
         operands = _Operands(x_RD, y_CD, scale, bias)
         dx, dy = torch.zeros_like(operands.x_RD), torch.zeros_like(operands.y_CD)
@@ -197,28 +208,42 @@ class _SoftplusSum(torch.autograd.Function):
         dscale = (grad * dscale).to(scale.dtype).reshape(scale.shape)
         dbias = None if bias is None else (grad * sum_g).to(bias.dtype).reshape(bias.shape)
         factor = grad * operands.scale
-        return dx.mul_(factor).to(x_RD.dtype), dy.mul_(factor).to(y_CD.dtype), dscale, dbias, None, None
+        dx, dy = dx.mul_(factor), dy.mul_(factor)
+        _add_products_gradient(dx, dy, x_RD, y_CD, row_L, col_L, grad_L)
+        return dx.to(x_RD.dtype), dy.to(y_CD.dtype), dscale, dbias, None, None
 
 
-class _ListedLogits(torch.autograd.Function):
+class _ListedProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_RD, y_CD, row_L, col_L):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x_RD, y_CD, row_L, col_L)
-        dot_L = torch.empty(len(row_L), dtype=_accumulator(x_RD), device=x_RD.device)
-        for part in _listed_parts(row_L):
-            x, y = x_RD[row_L[part]].to(dot_L.dtype), y_CD[col_L[part]].to(dot_L.dtype)
-            dot_L[part] = x.mul_(y).sum(dim=1)
-        return dot_L
+        return _products(x_RD, y_CD, row_L, col_L)
 
     @staticmethod
     def backward(ctx: Any, grad_L):  # type: ignore[no-untyped-def]
         x_RD, y_CD, row_L, col_L = ctx.saved_tensors
         dx, dy = (torch.zeros_like(t, dtype=grad_L.dtype) for t in (x_RD, y_CD))
-        for part in _listed_parts(row_L):
-            row, col, g = row_L[part], col_L[part], grad_L[part, None]
-            dx.index_add_(0, row, y_CD[col].to(g.dtype) * g)
-            dy.index_add_(0, col, x_RD[row].to(g.dtype) * g)
+        _add_products_gradient(dx, dy, x_RD, y_CD, row_L, col_L, grad_L)
         return dx.to(x_RD.dtype), dy.to(y_CD.dtype), None, None
+
+
+def _products(x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor) -> Tensor:
+    dot_L = torch.empty(len(row_L), dtype=_accumulator(x_RD), device=x_RD.device)
+    for part in _listed_parts(row_L):
+        x, y = x_RD[row_L[part]].to(dot_L.dtype), y_CD[col_L[part]].to(dot_L.dtype)
+        dot_L[part] = x.mul_(y).sum(dim=1)
+    return dot_L
+
+
+def _add_products_gradient(
+    dx: Tensor, dy: Tensor, x_RD: Tensor, y_CD: Tensor, row_L: Tensor, col_L: Tensor, grad_L: Tensor | None
+) -> None:
+    if grad_L is None:
+        return
+    for part in _listed_parts(row_L):
+        row, col, g = row_L[part], col_L[part], grad_L[part, None]
+        dx.index_add_(0, row, y_CD[col].to(g.dtype).mul_(g))
+        dy.index_add_(0, col, x_RD[row].to(g.dtype).mul_(g))
 
 
 def _listed_parts(row_L: Tensor) -> Any:

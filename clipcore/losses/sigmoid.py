@@ -16,12 +16,13 @@ from clipcore.logits import Further, Logits
 
 def sigmoid(logits: Logits) -> Tensor:
     """The loss, a scalar, divided by the number of rows that have a positive (in the paper all rows have one)."""
+    unlisted = logits.unlisted_softplus()
     z_L, p_L = logits.z_L, logits.target_L
     pushed = z_L + logits.scale * logits.margin_L
     lambda_L = ((logits.log_lambda_i2t_L.exp() + logits.log_lambda_t2i_L.exp()) / 2) * (
         1 - p_L.clamp(max=1.0)
     )
-    total = logits.unlisted_softplus() + (p_L * softplus(-z_L) + lambda_L * softplus(pushed)).sum()
+    total = unlisted + (p_L * softplus(-z_L) + lambda_L * softplus(pushed)).sum()
     for further, owners in ((logits.further_captions, logits.x_RD), (logits.further_images, logits.y_CD)):
         if further is not None:
             total = total + _further(logits, further, owners)
