@@ -13,7 +13,6 @@ _HOMES = {
     "Probe": "events",
     "fine_tune": "finetune",
     "load_towers": "towers",
-    "preflight": "preflight",
     "preset": "config",
     "retrieval_metrics": "evaluate",
 }
@@ -24,5 +23,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'clipcore' has no attribute {name!r}")
     value = getattr(import_module(f"clipcore.{_HOMES[name]}"), name)
-    globals()[name] = value  # a function may bear its module's name (preflight)
+    globals()[name] = value
     return value

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     config = _config(given)
     data = FineTuneData.from_table(given.pairs)
-    found = read_labels(Path(given.verdicts)) if given.verdicts else []
+    found = read_labels(given.verdicts) if given.verdicts else []
     labels = PairLabels.for_data(data, found)
     if given.dry_run:
         pairs = [(x.image_id, x.caption_id) for x in data.train]

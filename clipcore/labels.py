@@ -148,7 +148,7 @@ class PairLabels:
 
         Raises ClipcoreError naming the line that cannot be read.
         """
-        return cls(labels=read_labels(Path(path)), **options)
+        return cls(labels=read_labels(path), **options)
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> "PairLabels":
@@ -312,13 +312,16 @@ def _ranges(start: Ints, stop: Ints) -> Ints:
     return shift + np.arange(length.sum())
 
 
-def read_labels(path: Path) -> list[Label]:
-    """The labels of a JSONL, CSV or TSV file. Raises ClipcoreError naming the line."""
+def read_labels(file: str | Path) -> list[Label]:
+    """The labels of a JSONL, CSV or TSV file. Raises ClipcoreError naming the file or the line."""
+    path = Path(file)
+    if not path.is_file():
+        raise ClipcoreError(f"There is no file {path}: give a JSONL, CSV or TSV file of labels.")
     if path.suffix == ".jsonl":
         lines = path.read_text(encoding="utf-8").splitlines()
         return [_label(_json(text, i), f"line {i}") for i, text in enumerate(lines, 1) if text.strip()]
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+    with path.open(encoding="utf-8-sig", newline="") as text_file:
+        reader = csv.DictReader(text_file, delimiter="\t" if path.suffix == ".tsv" else ",")
         return [_label(record, f"line {i}") for i, record in enumerate(reader, 2)]
 
 

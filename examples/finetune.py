@@ -4,7 +4,6 @@ python examples/finetune.py pairs.tsv verdicts.jsonl local-dir:MODEL run/
 """
 
 import sys
-from pathlib import Path
 
 from clipcore import FineTuneData, PairLabels, fine_tune, preset
 from clipcore.events import Evaluated, Finished, StepDone
@@ -12,9 +11,10 @@ from clipcore.labels import read_labels
 
 table, verdicts, model, folder = sys.argv[1:5]
 data = FineTuneData.from_table(table)
-pairs = [(x.image_id, x.caption_id) for x in data.train]
-labels = PairLabels(labels=read_labels(Path(verdicts)), pairs=pairs)
-config = preset("adapter").with_values({"model": {"name": model}, "batch": {"size": min(512, len(pairs))}})
+labels = PairLabels.for_data(data, read_labels(verdicts))
+config = preset("adapter").with_values(
+    {"model": {"name": model}, "batch": {"size": min(512, len(data.train))}}
+)
 
 for event in fine_tune(config, data, labels, folder=folder):
     if isinstance(event, StepDone) and event.step % 20 == 0:
