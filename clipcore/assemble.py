@@ -66,6 +66,20 @@ class Assembler:
             further_images=_appended(owned_i, lambda x: image_number[x.image_id]),
         )
 
+    def coverage(self, batches: Sequence[Sequence[Example]], epoch: int) -> float:
+        """The share of curated negatives that meet their image in an epoch, in the batch or appended; 1 without any."""
+        met: set[tuple[str, str]] = set()
+        for examples in batches:
+            images, captions = [x.image_id for x in examples], {x.caption_id for x in examples}
+            chosen = self._chosen(images, self.labels.hard_captions, captions, epoch, of_images=True)
+            met |= {(x.image_id, x.caption_id) for _, x in chosen}
+            for image in images:
+                hard = self.labels.hard_captions(image)
+                met |= {(x.image_id, x.caption_id) for x in hard if x.caption_id in captions}
+        anchors = {x.image_id for examples in batches for x in examples}
+        wanted = {(x.image_id, x.caption_id) for image in anchors for x in self.labels.hard_captions(image)}
+        return len(met) / len(wanted) if wanted else 1.0
+
     def _chosen(
         self,
         anchors: Sequence[str],

@@ -46,6 +46,14 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class EpochDone:
+    """`coverage`: the share of curated negatives that met their image in this epoch, in a batch or appended."""
+
+    epoch: int
+    coverage: float
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """Held-out metrics; `when` is before, during or after.
 
@@ -105,4 +113,4 @@ class Finished:
     best_step: int = 0
 
 
-Event = Started | Preparing | StepDone | Evaluated | Previewed | Swept | Saved | Finished
+Event = Started | Preparing | StepDone | EpochDone | Evaluated | Previewed | Swept | Saved | Finished

@@ -22,7 +22,19 @@ from clipcore.config import FineTuneConfig
 from clipcore.data import FineTuneData, items
 from clipcore.distributed import agreed, from_first_rank, rank, share, sum_gradients, world_size
 from clipcore.errors import ClipcoreError
-from clipcore.events import Evaluated, Event, Finished, Mix, Preparing, Probe, Saved, Started, StepDone, Swept
+from clipcore.events import (
+    EpochDone,
+    Evaluated,
+    Event,
+    Finished,
+    Mix,
+    Preparing,
+    Probe,
+    Saved,
+    Started,
+    StepDone,
+    Swept,
+)
 from clipcore.gradcache import Pass, cached_backward, saved_bytes, seeded
 from clipcore.labels import PairLabels
 from clipcore.learner import (
@@ -41,7 +53,7 @@ from clipcore.losses import make_loss
 from clipcore.losses.sigmoid import calibrated_bias
 from clipcore.optimiser import MovingAverage, learning_rate, make_optimiser
 from clipcore.preflight import preflight
-from clipcore.towers import Towers, load_towers, pick_device
+from clipcore.towers import Towers, load_towers, num_batch_norms, pick_device
 from clipcore.weights import copy_of, mixed, put_on, wearing
 
 SEEDS_A_STEP = 1 << 16  # four passes of at most 2¹⁴ micro-batches
@@ -144,6 +156,7 @@ class _Run:
         self.best = Best(self.config.evaluation)
         self.before: dict[str, float] = {}
         self.step, remarks = self._resume()
+        remarks += self._remarks(towers)
         yield Started(self.total_steps, self.step, remarks)
         if self.step == 0:
             yield from self._evaluated("before")
@@ -158,6 +171,14 @@ class _Run:
         if rank() == 0:
             export(self.learner, target)
         yield Finished(self.step, "", target, best_step)
+
+    def _remarks(self, towers: Towers) -> list[str]:
+        found = num_batch_norms(towers.model) if self.config.model.train != "adapter" else 0
+        return (
+            [f"{found} BatchNorm layers keep their statistics: cached and plain steps would differ."]
+            if found
+            else []
+        )
 
     def _learner(self, towers: Towers, embeddings: Embeddings | None) -> Generator[Event, None, Learner]:
         towers.model.to(self.device)
@@ -218,12 +239,17 @@ class _Run:
                     return reason
                 if self.step >= self.total_steps:
                     break
+            yield EpochDone(epoch, self._coverage(epoch))
             every = self.config.evaluation.every_epochs
             if every and (epoch + 1) % every == 0 and self.step < self.total_steps:
                 yield from self._evaluated("during")
                 if self.best.is_stale:
                     break
         return ""
+
+    def _coverage(self, epoch: int) -> float:
+        batches = self.composer.epoch(epoch)
+        return self.assembler.coverage([[self.examples[i] for i in batch] for batch in batches], epoch)
 
     # -- one step --------------------------------------------------------------------------------------------
 
@@ -407,6 +433,7 @@ class _Run:
         values = {
             "step": self.step,
             "fingerprint": self._fingerprint(),
+            "config": self.config.to_yaml(),
             "before": self.before,
             "best": self.best.state(),
         }

@@ -120,14 +120,19 @@ def save_plain(towers: Towers, folder: Path, *, half: bool = False) -> None:
 
 def freeze_batch_norm(model: torch.nn.Module) -> int:
     """Puts every BatchNorm in evaluation mode (cached and plain steps differ otherwise); returns how many."""
-    found = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    found = _batch_norms(model)
     for module in found:
         module.eval()
-    if found:
-        logging.getLogger(__name__).warning(
-            "%d BatchNorm layers keep their statistics during training.", len(found)
-        )
     return len(found)
+
+
+def num_batch_norms(model: torch.nn.Module) -> int:
+    """How many BatchNorm layers training leaves frozen."""
+    return len(_batch_norms(model))
+
+
+def _batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
 
 
 def _refuse_pickles(config: ModelConfig) -> None:

@@ -20,7 +20,17 @@ from app.store.insert import insert_missing
 from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.data import Example, FineTuneData, items
-from clipcore.events import Evaluated, Finished, Preparing, Previewed, Saved, Started, StepDone, Swept
+from clipcore.events import (
+    EpochDone,
+    Evaluated,
+    Finished,
+    Preparing,
+    Previewed,
+    Saved,
+    Started,
+    StepDone,
+    Swept,
+)
 from clipcore.events import Event as TrainingEvent
 from clipcore.events import Probe as WatchedQuery
 from clipcore.finetune import fine_tune
@@ -171,6 +181,8 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         if event.when == "before":
             values = {"metrics_before": _finite(event.metrics)}
             context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
+    elif isinstance(event, EpochDone):
+        context.report("epoch", {"epoch": event.epoch, "coverage": round(event.coverage, 4)})
     elif isinstance(event, Swept):
         mixes = [{"share": m.share, "metrics": _finite(m.metrics)} for m in event.mixes]
         context.report("swept", {"mixes": mixes, "recommended": event.recommended}, event.step)

@@ -12,7 +12,7 @@ from clipcore.assemble import Assembler
 from clipcore.batching import Composer
 from clipcore.config import LabelsConfig
 from clipcore.data import Example, items
-from clipcore.events import Evaluated, Finished, Started, StepDone, Swept
+from clipcore.events import EpochDone, Evaluated, Finished, Started, StepDone, Swept
 from clipcore.identical import identical_captions, identical_images
 from clipcore.logits import Logits
 from clipcore.losses import GlobalContrast
@@ -163,6 +163,21 @@ def test_negatives_visible_to_all_are_columns_and_those_of_the_owner_are_appende
     assert batch.further_captions is not None and batch.further_images is not None
     assert (batch.further_captions.numbers, batch.further_captions.owner) == ([7], [1])
     assert (batch.further_images.numbers, batch.further_images.owner) == ([5], [3])
+
+
+def test_coverage_counts_negatives_met_in_the_batch_or_appended(tmp_path, data):  # noqa: F811
+    train = data.train
+    said = [Label(train[0].image_id, x.caption_id, "no_match") for x in train[1:9]]
+    found = PairLabels.for_data(data, said)
+    for most, together, least, largest in ((8, 0.0, 1.0, 1.0), (0, 0.0, 0.0, 0.8), (2, 0.0, 0.25, 0.99)):
+        settings = config(
+            tmp_path,
+            labels={"hard_negatives_per_row": most},
+            batch={"size": 8, "micro_batch": 8, "together": together},
+        )
+        events = list(fine_tune(settings, data, found, folder=tmp_path / f"r{most}"))
+        told = [e.coverage for e in events if isinstance(e, EpochDone)]
+        assert len(told) == 2 and all(least <= share <= largest for share in told)
 
 
 @pytest.mark.parametrize("visible", ["owner", "all"])
