@@ -154,6 +154,7 @@ def measure(folder: Path, port: int, env: dict[str, str]) -> dict[str, float]:
 def decide(page: Page) -> list[float]:
     """Milliseconds from key to the next picture painted, for each verdict."""
     page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Focus").click()
     page.wait_for_selector(".nm-desk", timeout=60_000)
     page.evaluate(SHOWN)
     time.sleep(1)

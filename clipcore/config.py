@@ -182,8 +182,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 30,
     },
     "lora": {"model": {"train": "lora"}, "optimiser": {"lr": 1e-3, "weight_decay": 0.0}, "epochs": 3},
-    "full": {"model": {"train": "all"}, "optimiser": {"lr": 1e-4}, "epochs": 1},
-    "siglip": {"model": {"train": "all"}, "loss": {"heads": {"sigmoid": 1.0}}, "optimiser": {"lr": 1e-4}},
+    "full": {"model": {"train": "all"}, "optimiser": {"lr": 1e-5}, "epochs": 1},
+    "siglip": {"model": {"train": "all"}, "loss": {"heads": {"sigmoid": 1.0}}, "optimiser": {"lr": 1e-5}},
     "scratch": {
         "model": {"train": "all", "from_scratch": True},
         "optimiser": {"lr": 1e-3},

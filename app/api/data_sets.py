@@ -15,6 +15,7 @@ from app.api.access import MAX_ID, Db, Id, Person
 from app.errors import NearmissError
 from app.jobs.view import JobView, get_job, view_job
 from app.store.models import DataSet
+from app.store.reads.boards import MAX_BOARDS, Boards, next_boards
 from app.store.reads.data_sets import (
     Progress,
     get_data_set,
@@ -106,6 +107,18 @@ def queue(
         return next_items(
             session, data_set_id, order=order, limit=limit, exclude=_ids(exclude), image_id=image_id
         )
+
+
+@router.get("/{data_set_id}/boards")
+def boards(
+    data_set_id: Id,
+    database: Db,
+    limit: Annotated[int, Query(ge=1, le=MAX_BOARDS)] = 3,
+    exclude: Annotated[str, Query(max_length=20_000)] = "",
+) -> Boards:
+    """What to decide next, an anchor with its candidates at a time; `exclude` as for the queue."""
+    with database.reading() as session:
+        return next_boards(session, data_set_id, limit=limit, exclude=_ids(exclude))
 
 
 @router.get("/{data_set_id}/progress")

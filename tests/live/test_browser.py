@@ -54,8 +54,34 @@ def test_browse_filters_by_words_pages_and_opens_a_pair_with_its_candidates(page
     page.wait_for_function("document.querySelectorAll('.nm-drawer .nm-candidates li').length > 0")
 
 
+def test_board_shows_an_anchor_keys_mark_exceptions_enter_saves_all_and_z_takes_all_back(page, nearmiss):
+    page.get_by_role("tab", name="Curate").click()
+    page.wait_for_selector(".nm-board .nm-cell", timeout=60_000)
+    before = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    cells = page.locator(".nm-board .nm-cell")
+    count, first = cells.count(), cells.first.inner_text()
+    shown = page.locator("#nm-curate").get_attribute("data-suggestion")
+    proposed = page.locator(".nm-board .nm-cell .nm-tag").all_inner_texts()
+    page.keyboard.press("1")
+    page.wait_for_selector(".nm-cell-changed")
+    assert cells.first.inner_text() != first
+    page.keyboard.press("Enter")
+    assert page.locator("#nm-curate").get_attribute("data-suggestion") != shown, "it waited for the server"
+    page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
+    after = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    changed = {answer: after[answer] - before[answer] for answer in after}
+    assert sum(changed.values()) == count
+    yes = sum("Yes" in text for text in proposed)
+    assert changed["match"] == yes + (1 if "No" in proposed[0] else -1)
+    page.keyboard.press("z")
+    page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
+    nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/progress")["decided"] == before)
+    assert page.locator("#nm-curate").get_attribute("data-suggestion") == shown
+
+
 def test_keys_become_verdicts_the_next_item_shows_at_once_and_z_takes_one_back(page, nearmiss):
     page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Focus").click()
     page.wait_for_selector(".nm-desk", timeout=60_000)
     before = nearmiss.get("/api/data-sets/1/progress")["decided"]
     for key, _ in KEYS:

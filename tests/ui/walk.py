@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 TABS = {
     "browse": ("Browse", ".nm-card"),
-    "curate": ("Curate", ".nm-desk .nm-picture img"),
+    "curate": ("Curate", ".nm-board .nm-cell"),
     "tune": ("Fine-tune", ".nm-report .nm-facts"),
     "runs": ("Runs", ".nm-run .nm-table"),
     "data": ("Data", ".nm-sets li"),
@@ -35,6 +35,11 @@ def main(address: str, out: Path) -> None:
                     visit(page, name)
                     suffix = ("" if theme == "light" else "-dark") + ("" if width == 1440 else f"-{width}")
                     page.screenshot(path=out / f"{name}{suffix}.png")
+                    if name == "curate":
+                        page.get_by_role("button", name="Focus").click()
+                        page.wait_for_selector(".nm-desk .nm-picture img")
+                        time.sleep(0.5)
+                        page.screenshot(path=out / f"focus{suffix}.png")
                     wide = page.evaluate("document.documentElement.scrollWidth")
                     if wide > width:
                         complaints.append(f"{name} at {width} px is {wide} px wide")
@@ -44,14 +49,14 @@ def main(address: str, out: Path) -> None:
 
 
 def act(browser: Browser, address: str) -> list[str]:
-    """Five keys and one click; what the console complained of."""
+    """Some keys and one click; what the console complained of."""
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(address)
     visit(page, "curate")
-    for key in ("n", "y", "n", "Space", "z"):
+    for key in ("1", "Enter", "Enter", "z"):
         page.keyboard.press(key)
         time.sleep(0.3)
     visit(page, "tune")

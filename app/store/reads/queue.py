@@ -68,8 +68,9 @@ def next_items(
     limit: int = 30,
     exclude: Collection[int] = (),
     image_id: int | None = None,
+    caption_id: int | None = None,
 ) -> Queue:
-    """Open suggestions without those in `exclude` (what the browser holds); of one image where it is given.
+    """Open suggestions without those in `exclude` (what the browser holds); of one image or caption where given.
 
     Raises NotFound.
     """
@@ -78,6 +79,8 @@ def next_items(
     where: list[ColumnElement[bool]] = [Suggestion.data_set_id == data_set_id, IS_OPEN]
     if image_id is not None:
         where.append(Suggestion.image_id == image_id)
+    if caption_id is not None:
+        where.append(Suggestion.caption_id == caption_id)
     if without:
         where.append(Suggestion.id.not_in(without))
     picked = _mixed(session, where, limit) if order == "mixed" else _by(session, order, where, limit)

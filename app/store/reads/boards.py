@@ -1,0 +1,65 @@
+"""Boards: one image with up to nine candidate captions, or one caption with up to nine images, to be read at a glance."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.store.models import Suggestion
+from app.store.reads.data_sets import IS_OPEN
+from app.store.reads.queue import MAX_EXCLUDED, QueueItem, next_items
+
+CANDIDATES = 9  # as many as there are digit keys
+MAX_BOARDS = 10
+
+
+@dataclass(frozen=True)
+class Board:
+    """Candidates that share their image (`anchor` "image") or their caption; the first one's turn brought the board."""
+
+    anchor: str
+    items: list[QueueItem]
+
+
+@dataclass(frozen=True)
+class Boards:
+    """The next boards, how many suggestions are open in all, and how many candidates stand decided."""
+
+    boards: list[Board]
+    remaining: int
+    decided: int
+
+
+def next_boards(
+    session: Session, data_set_id: int, *, limit: int = 3, exclude: Collection[int] = ()
+) -> Boards:
+    """Boards of open suggestions without those in `exclude`, in the queue's mixed order. Raises NotFound."""
+    held, boards = set(exclude), []
+    first = next_items(session, data_set_id, limit=30, exclude=held)
+    for item in first.items:
+        if item.suggestion_id in held:
+            continue
+        board = _board(session, data_set_id, item, held)
+        held |= {found.suggestion_id for found in board.items}
+        boards.append(board)
+        if len(boards) >= min(limit, MAX_BOARDS):
+            break
+    return Boards(boards, first.remaining, first.decided)
+
+
+def _board(session: Session, data_set_id: int, item: QueueItem, held: set[int]) -> Board:
+    """The item's image or its caption, whichever has more open candidates."""
+    by_image = _num_open(session, data_set_id, Suggestion.image_id == item.image_id)
+    by_caption = _num_open(session, data_set_id, Suggestion.caption_id == item.caption_id)
+    anchor = "image" if by_image >= by_caption else "caption"
+    place = {"image_id": item.image_id} if anchor == "image" else {"caption_id": item.caption_id}
+    near = list(held)[-MAX_EXCLUDED:]
+    found = next_items(session, data_set_id, order="impact", limit=CANDIDATES, exclude=near, **place)
+    others = [i for i in found.items if i.suggestion_id != item.suggestion_id]
+    return Board(anchor, [item, *others][:CANDIDATES])
+
+
+def _num_open(session: Session, data_set_id: int, where: object) -> int:
+    query = select(func.count()).select_from(Suggestion)
+    return session.scalar(query.where(Suggestion.data_set_id == data_set_id, IS_OPEN, where)) or 0  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+// The desk, focus view: one image, one caption, one question.
+
+import { picture, post } from "./api.js";
+import { announce, fill, h, notice, number } from "./dom.js";
+import { Ring } from "./ring.js";
+import { ANSWERS, keyName, marked } from "./verdicts.js";
+
+export class FocusView {
+  constructor(root, { outbox, onEmpty, onStatus, onDecided }) {
+    Object.assign(this, { root, outbox, onEmpty, onStatus, onDecided });
+    this.given = []; // {uuid, item, answer} of this page, newest last
+    this.context = false;
+    this.place = h("div", { class: "nm-picture" });
+    this.question = h("h2");
+    this.caption = h("p", { class: "nm-question-caption" });
+    this.side = h("div", { class: "nm-context" });
+    this.meta = h("p", { class: "nm-meta" });
+    this.last = h("p", { class: "nm-last" });
+  }
+
+  async open(set) {
+    this.set = set;
+    this.ring = new Ring(set.id);
+    await this.outbox.settled();
+    await this.ring.fill();
+    if (!this.ring.item) return this.onEmpty();
+    this.layout();
+    this.show();
+  }
+
+  layout() {
+    const buttons = Object.entries(ANSWERS).map(([answer, about]) =>
+      h(
+        "button",
+        { type: "button", class: `nm-answer nm-${answer}`, onclick: () => this.decide(answer), title: about.long },
+        h("span", { class: "nm-icon", "aria-hidden": "true" }, about.icon),
+        h("span", {}, about.label),
+        h("kbd", {}, keyName(about.key)),
+      ),
+    );
+    fill(
+      this.root,
+      h(
+        "section",
+        { class: "nm-desk", "aria-label": "Curate" },
+        h("div", { class: "nm-stage" }, this.place),
+        h(
+          "div",
+          { class: "nm-ask" },
+          this.question,
+          this.caption,
+          this.meta,
+          h("div", { class: "nm-answers" }, buttons),
+          h(
+            "div",
+            { class: "nm-tools" },
+            this.button("Undo", () => this.undo(), "Z"),
+            this.button("Back", () => this.goBack(), "←"),
+            this.button("Context", () => this.toggleContext(), "C"),
+          ),
+          this.last,
+          this.side,
+        ),
+      ),
+    );
+  }
+
+  button(label, onclick, key) {
+    return h("button", { type: "button", class: "nm-button", onclick }, label, key ? h("kbd", {}, key) : null);
+  }
+
+  show() {
+    const item = this.ring.item;
+    if (!item) return this.ring.exhausted ? this.onEmpty() : this.ring.fill().then(() => this.show(), () => this.offline());
+    fill(this.place, this.ring.picture(item));
+    const isPair = item.proposed === "broken_pair";
+    this.question.textContent = isPair ? "The data set pairs these two. Does the caption describe the image?" : "Does this caption describe this image?";
+    fill(this.caption, isPair ? item.caption : marked(item.caption, item.own_captions));
+    const reasons = item.reasons?.length ? ` · ${item.reasons.join(" · ")}` : "";
+    this.meta.textContent = `Suggested: ${ANSWERS[item.proposed].label.toLowerCase()} (${Math.round(100 * item.probability)} % that it matches)${reasons}`;
+    this.drawContext(item);
+    this.onStatus();
+    this.root.dataset.suggestion = item.suggestion_id;
+  }
+
+  decide(given) {
+    const item = this.ring?.item;
+    if (!item) return;
+    const answer = item.proposed === "broken_pair" && given === "no_match" ? "broken_pair" : given; // "no" of a pair
+    const uuid = crypto.randomUUID();
+    this.given.push({ uuid, item, answer, at: this.ring.at });
+    this.ring.advance();
+    this.show();
+    const { image_id, caption_id, suggestion_id } = item;
+    this.outbox.add({ uuid, image_id, caption_id, suggestion_id, answer });
+    this.last.textContent = `${ANSWERS[answer].icon} ${ANSWERS[answer].label}: “${item.caption}”`;
+    announce(`${ANSWERS[answer].label}. Next: ${this.ring.item?.caption ?? "nothing left"}`);
+    this.onDecided(1);
+  }
+
+  async undo() {
+    const latest = this.given.pop();
+    try {
+      if (latest && this.outbox.remove(latest.uuid)) this.returnTo(latest);
+      else {
+        await this.outbox.settled();
+        const answer = await post("/api/verdicts/undo", { uuid: crypto.randomUUID(), retracts: latest?.uuid ?? null });
+        if (latest) this.returnTo(latest);
+        else {
+          await this.open(this.set);
+          announce(`Taken back: ${answer.retracted.caption}`);
+        }
+        this.last.textContent = `Taken back: “${answer.retracted.caption}”`;
+      }
+    } catch (error) {
+      if (latest) this.given.push(latest);
+      this.last.textContent = error.message;
+      announce(error.message);
+    }
+  }
+
+  returnTo(latest) {
+    this.ring.at = latest.at;
+    this.show();
+    this.last.textContent = `Taken back: “${latest.item.caption}”`;
+    announce(`Taken back: ${latest.item.caption}`);
+  }
+
+  goBack() {
+    this.ring?.back();
+    this.show();
+  }
+
+  toggleContext() {
+    this.context = !this.context;
+    if (this.ring?.item) this.drawContext(this.ring.item);
+  }
+
+  drawContext(item) {
+    if (!this.context) return fill(this.side);
+    fill(
+      this.side,
+      h("h3", {}, "The image's own caption"),
+      (item.own_captions ?? []).map((text) => h("p", {}, text)),
+      h("h3", {}, "The caption's own image"),
+      (item.own_images ?? []).slice(0, 3).map((id) => h("img", { src: picture(id), alt: "An image that the data set pairs with this caption" })),
+    );
+  }
+
+  // What a key does here; null when it is not ours.
+  action(key) {
+    const answer = Object.keys(ANSWERS).find((name) => ANSWERS[name].key === key);
+    if (answer) return () => this.decide(answer);
+    return { z: () => this.undo(), arrowleft: () => this.goBack(), c: () => this.toggleContext() }[key] ?? null;
+  }
+
+  helpLines() {
+    return [
+      ...Object.values(ANSWERS).map((about) => [keyName(about.key), about.long]),
+      ["Z", "Undo the last verdict, also after a reload"],
+      ["←", "Back to the one before"],
+      ["C", "Show the original partners"],
+    ];
+  }
+
+  left() {
+    return `${number(this.outbox.remaining ?? this.ring?.remaining)} suggestions left`;
+  }
+
+  offline() {
+    fill(this.place, notice("error", "The next items could not be loaded; your verdicts are kept here.", this.button("Try again", () => this.show())));
+  }
+}
