@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address that the web process binds")
     port: int = Field(default=7860, ge=1, le=65535, description="port that the web process binds")
+    published_on_loopback: bool = Field(
+        default=False,
+        description="says that a container binds all addresses and its port is published on 127.0.0.1 only",
+    )
     lease_s: float = Field(
         default=45.0, gt=0, description="a job's lease; its heartbeat comes three times as often"
     )

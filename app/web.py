@@ -13,6 +13,11 @@ def build() -> FastAPI:
     return mount(create_app(get_settings()))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Serves until SIGTERM."""
     settings = get_settings()
     uvicorn.run(build(), host=settings.host, port=settings.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    run()

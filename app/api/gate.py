@@ -47,7 +47,8 @@ def refuse_open_bind(host: str) -> None:
     if not is_loopback(host):
         raise NearmissError(
             f"the host {host!r} can be reached by other machines and Nearmiss has no log-in yet;"
-            " bind 127.0.0.1 and use an SSH tunnel"
+            " bind 127.0.0.1 and use an SSH tunnel (in a container whose port is published on 127.0.0.1 only,"
+            " set NEARMISS_PUBLISHED_ON_LOOPBACK=true)"
         )
 
 

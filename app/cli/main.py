@@ -1,4 +1,4 @@
-"""`nearmiss`: up, worker, migrate, import, add-model, finetune, doctor, version. Imports stay light: each command brings its own."""
+"""`nearmiss`: up, web, worker, alive, migrate, import, add-model, finetune, doctor, version. Imports stay light: each command brings its own."""
 
 import os
 import sys
@@ -18,6 +18,22 @@ def up() -> None:
     from app.cli.up import run
 
     run()
+
+
+@cli.command()
+def web() -> None:
+    """Start the web process alone: page and routes."""
+    from app.web import run
+
+    run()
+
+
+@cli.command()
+def alive(what: str) -> None:
+    """Exit 0 when this machine's web process answers, or its worker for the queue gpu, cpu or search was heard lately."""
+    from app.cli.alive import run
+
+    raise typer.Exit(0 if run(what) else 1)
 
 
 @cli.command()

