@@ -4,6 +4,7 @@ A file is named by the hash of everything that decides it and written under anot
 absent; one that was damaged later is computed again. Nothing is ever deleted here: the folder is the caller's.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -98,7 +99,8 @@ def _write(path: Path, value: Tensor) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         logging.getLogger(__name__).warning("The embeddings were not kept in %s (%s).", path.parent, error)
 
 

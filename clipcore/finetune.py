@@ -66,8 +66,9 @@ def fine_tune(
     `held_out_labels` are verdicts on held-out candidates: a match is one more truth, a no_match is measured.
     `stop` is asked after each step; a reason makes it save a checkpoint and finish early. `embeddings` (of all images
     and captions, in the order of `items`) spare an adapter run its only pass through the towers; in a `cache_folder`
-    those of towers that do not learn are found again by the next run. The result is `folder/checkpoint`, a plain open_clip folder. Raises ClipcoreError before anything starts when preflight refuses,
-    and at the first loss that is not finite.
+    those of towers that do not learn are found again by the next run. The result is `folder/checkpoint`, a plain
+    open_clip folder. Raises ClipcoreError before anything starts when preflight refuses, and at the first loss that is
+    not finite.
     """
     labels = labels or PairLabels.for_data(data)
     run = _Run(config, data, labels, Path(folder), stop, cache_folder)
