@@ -15,6 +15,8 @@ _HOMES = {
     "load_towers": "towers",
     "preset": "config",
     "retrieval_metrics": "evaluate",
+    "zero_shot_metrics": "zero_shot",
+    "zero_shot_weights": "zero_shot",
 }
 __all__ = sorted(_HOMES)
 

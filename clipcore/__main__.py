@@ -22,7 +22,12 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 finished or saved on request, 2 refused with a sentence."""
     parser = argparse.ArgumentParser(prog="clipcore", description="Fine-tune a CLIP with labels on pairs.")
     parser.add_argument("config", help=f"a YAML file, or a preset: {', '.join(PRESETS)}")
-    parser.add_argument("--pairs", required=True, help="TSV, CSV or JSONL of pairs (filepath, title, split)")
+    parser.add_argument(
+        "--pairs",
+        required=True,
+        help="TSV, CSV, JSONL or Parquet of pairs (filepath, title, split), or WebDataset shards: 'a-{000..009}.tar'",
+    )
+    parser.add_argument("--held-out", help="WebDataset shards to measure on, beside those of --pairs")
     parser.add_argument("--verdicts", help="JSONL or CSV of labels (image_id, caption_id, verdict)")
     parser.add_argument("--model", help="open_clip's name, hf-hub:… or local-dir:…; replaces the YAML's")
     parser.add_argument("--out", default="run", help="folder of checkpoints and result")
@@ -40,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     config = _config(given)
-    data = FineTuneData.from_table(given.pairs)
+    data = _data(given)
     found = read_labels(given.verdicts) if given.verdicts else []
     labels = PairLabels.for_data(data, found)
     if given.dry_run:
@@ -52,6 +57,14 @@ def _run(given: argparse.Namespace) -> int:
         report.refuse()
         return 0
     return _train(config, data, labels, given.out, given.push)
+
+
+def _data(given: argparse.Namespace) -> FineTuneData:
+    if given.pairs.endswith(".tar"):
+        return FineTuneData.from_webdataset(given.pairs, held_out=given.held_out or ())
+    if given.held_out:
+        raise ClipcoreError("--held-out names shards: in a table the column split says what is held out.")
+    return FineTuneData.from_table(given.pairs)
 
 
 def _config(given: argparse.Namespace) -> FineTuneConfig:

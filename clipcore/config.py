@@ -74,12 +74,15 @@ class BatchConfig:
     num_resident: int = -1  # micro-batches that keep their graph; −1 keeps all while they fit `memory_gb`
     memory_gb: float = 4.0
     together: float = 0.25  # share of a batch that brings hard negatives together (at most 0.5)
-    workers: int = 0  # processes that decode pictures
+    workers: int = 0  # processes that decode pictures ahead of the step; 0: two threads
     replay: float = 0.0  # share of each batch drawn from uncurated pairs, on top of the epoch
     grad_checkpointing: bool = (
         False  # compute a tower's blocks again in the backward pass: less memory, a third more time
     )
     compile: bool = False  # torch.compile the towers: pays on long runs on a GPU
+    augment: bool = (
+        False  # train on open_clip's augmented pictures; locked towers and evaluation see plain ones
+    )
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,10 @@
-"""Data: pairs with stable ids, from Python, tables on disk, or the application's snapshots."""
+"""Data: pairs with stable ids, from Python, tables on disk, shards, or the application's snapshots."""
 
-import csv
 import hashlib
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from clipcore.errors import ClipcoreError
-
-if TYPE_CHECKING:
-    import torch
-
-IMAGE_COLUMNS = ("filepath", "file_name", "image", "path")
-CAPTION_COLUMNS = ("title", "text", "caption")
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,18 +34,43 @@ class FineTuneData:
 
     @classmethod
     def from_table(cls, path: str | Path, *, root: str | Path | None = None) -> "FineTuneData":
-        """Reads TSV, CSV, JSONL or Parquet: an image column (filepath …), a caption column (title …), and, where
-        present, image_id, caption_id and split. Image paths are relative to `root` or to the table's folder.
+        """Reads TSV, CSV, JSONL or Parquet: an image column (filepath, file_name, image, path), a caption column
+        (title, text, caption, captions), and, where present, image_id, caption_id and split (train, held_out; val
+        and test are held out). Image paths are relative to `root` or to the table's folder.
 
-        Ids default to the image's path and to a hash of the caption. Raises ClipcoreError naming the line.
+        An image may stand in several rows; in JSON and Parquet a caption may be a list. A pair that stands twice is
+        used once. Ids default to the image's path and to a hash of the caption. Raises ClipcoreError naming the line,
+        or how many pictures are missing.
         """
+        from clipcore.tables import read_table
+
         table = Path(path)
-        base = Path(root) if root is not None else table.parent
-        examples = [_example(record, base, line) for line, record in enumerate(_records(table), 2)]
-        if not examples:
-            raise ClipcoreError(
-                f"{table} holds no rows: it needs an image and a caption column and one row a pair."
-            )
+        return cls._split(read_table(table, Path(root) if root is not None else table.parent))
+
+    @classmethod
+    def from_webdataset(
+        cls,
+        urls: str | Sequence[str],
+        *,
+        held_out: str | Sequence[str] = (),
+        shard_in_id: bool = False,
+    ) -> "FineTuneData":
+        """Indexes WebDataset shards: plain tar files, `{000..009}` and `*` in their names, on disk or any fsspec URL.
+
+        One pass reads the tar headers and captions (.txt; .json with caption, and where present image_id and split);
+        nothing is extracted, pictures are read at their offset when a step needs them. Ids are the sample's `__key__`
+        and a hash of the caption; `shard_in_id` puts the shard's name before keys that start anew in each shard.
+        `held_out` are shards to measure on. Raises ClipcoreError naming a shard that is cut off or no tar.
+        """
+        from clipcore.shards import read_shards
+
+        data = cls._split(read_shards(urls, shard_in_id=shard_in_id))
+        if held_out:
+            data.held_out = [*data.held_out, *read_shards(held_out, shard_in_id=shard_in_id)]
+        return data
+
+    @classmethod
+    def _split(cls, examples: Sequence[Example]) -> "FineTuneData":
         train = [x for x in examples if x.split != "held_out"]
         return cls(train=train, held_out=[x for x in examples if x.split == "held_out"])
 
@@ -95,85 +108,3 @@ def items(data: FineTuneData) -> Items:
 def caption_id_of(text: str) -> str:
     """The stable id of a caption that brought none: a hash of its text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _records(table: Path) -> Iterator[dict[str, Any]]:
-    if not table.is_file():
-        raise ClipcoreError(f"There is no file {table}: give a TSV, CSV, JSONL or Parquet table.")
-    if table.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        yield from pq.read_table(table).to_pylist()
-    elif table.suffix == ".jsonl":
-        with table.open(encoding="utf-8") as file:
-            yield from (json.loads(line) for line in file if line.strip())
-    else:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            yield from csv.DictReader(file, delimiter="\t" if "\t" in head else ",")
-
-
-def _example(record: dict[str, Any], base: Path, line: int) -> Example:
-    image = next((record[k] for k in IMAGE_COLUMNS if record.get(k)), None)
-    caption = next((record[k] for k in CAPTION_COLUMNS if record.get(k)), None)
-    if image is None or caption is None:
-        raise ClipcoreError(
-            f"Line {line} lacks an image or a caption (found {sorted(record)}): name the columns filepath and title."
-        )
-    return Example(
-        image_id=str(record.get("image_id") or image),
-        caption_id=str(record.get("caption_id") or caption_id_of(str(caption))),
-        image=base / str(image),
-        caption=str(caption),
-        split=str(record.get("split") or "train"),
-    )
-
-
-def open_image(source: Any) -> Any:
-    """The PIL image, RGB, of whatever an Example carries. Raises ClipcoreError naming what cannot be read."""
-    from PIL import Image
-
-    if callable(source):
-        source = source()
-    try:
-        if isinstance(source, bytes):
-            return Image.open(io.BytesIO(source)).convert("RGB")
-        if isinstance(source, str | Path):
-            return Image.open(source).convert("RGB")
-        return source.convert("RGB")
-    except (OSError, ValueError) as error:
-        name = source if isinstance(source, str | Path) else "a picture in memory"
-        raise ClipcoreError(f"Cannot read {name} ({error}): replace the file or drop the pair.") from None
-
-
-class PixelSource:
-    """Transformed pictures by number; kept in memory while all of them fit `cache_bytes`."""
-
-    def __init__(
-        self,
-        images: Sequence[Any],
-        transform: Callable[[Any], "torch.Tensor"],
-        *,
-        cache_bytes: float,
-        threads: int,
-    ):
-        self._images, self._transform = images, transform
-        self._cache: dict[int, torch.Tensor] = {}
-        self._cache_bytes = cache_bytes
-        self._pool = ThreadPoolExecutor(max_workers=max(1, threads))
-
-    def pixels(self, numbers: Sequence[int]) -> "torch.Tensor":
-        """The pictures of `numbers`, stacked [m, 3, H, W]."""
-        import torch
-
-        return torch.stack(list(self._pool.map(self._one, numbers)))
-
-    def _one(self, number: int) -> "torch.Tensor":
-        cached = self._cache.get(number)
-        if cached is not None:
-            return cached
-        value: torch.Tensor = self._transform(open_image(self._images[number]))
-        if value.nbytes * len(self._images) <= self._cache_bytes:
-            self._cache[number] = value
-        return value

@@ -71,18 +71,23 @@ def fine_tune(
     embeddings: Embeddings | None = None,
     probes: Sequence[Probe] = (),
     stop: Callable[[], str | None] = lambda: None,
+    cache_folder: str | Path | None = None,
 ) -> Iterator[Event]:
     """Trains and yields events; resumes from the newest whole checkpoint in `folder`.
 
     `held_out_labels` are verdicts on held-out candidates: a match is one more truth, a no_match is measured.
     `stop` is asked after each step; a reason makes it save a checkpoint and finish early. `embeddings` (of all images
-    and captions, in the order of `items`) spare an adapter run its only pass through the towers. The result is
-    `folder/checkpoint`, a plain open_clip folder. Raises ClipcoreError before anything starts when preflight refuses,
-    and at the first loss that is not finite.
+    and captions, in the order of `items`) spare an adapter run its only pass through the towers; in a `cache_folder`
+    those of towers that do not learn are found again by the next run. The result is `folder/checkpoint`, a plain
+    open_clip folder. Raises ClipcoreError before anything starts when preflight refuses, and at the first loss that is
+    not finite.
     """
     labels = labels or PairLabels.for_data(data)
-    run = _Run(config, data, labels, Path(folder), stop)
-    yield from run.events(towers, embeddings, probes, held_out_labels or labels)
+    run = _Run(config, data, labels, Path(folder), stop, cache_folder)
+    try:
+        yield from run.events(towers, embeddings, probes, held_out_labels or labels)
+    finally:
+        run.close()
 
 
 class _Run:
@@ -93,7 +98,9 @@ class _Run:
         labels: PairLabels,
         folder: Path,
         stop: Callable[[], str | None],
+        cache_folder: str | Path | None,
     ):
+        self.cache_folder = cache_folder
         self.config, self.data, self.labels, self.folder, self.stop = config, data, labels, folder, stop
         self.items = items(data)
         train = [x for x in data.train if not labels.is_broken(x.image_id, x.caption_id)]
@@ -132,6 +139,11 @@ class _Run:
         return [
             i for i, x in enumerate(self.examples) if not (x.image_id in images or x.caption_id in captions)
         ]
+
+    def close(self) -> None:
+        """Ends the processes that decode pictures."""
+        if hasattr(self, "learner"):
+            self.learner.close()
 
     # -- the whole -------------------------------------------------------------------------------------------
 
@@ -183,13 +195,24 @@ class _Run:
     def _learner(self, towers: Towers, embeddings: Embeddings | None) -> Generator[Event, None, Learner]:
         towers.model.to(self.device)
         if self.config.model.train != "adapter":
-            source = Source(towers, self.items.images, self.items.captions, self.config)
-            return TowerLearner(towers, source, self.config, self.device)
+            learner = TowerLearner(towers, self._source(towers), self.config, self.device)
+            for done, total in learner.prepare():
+                yield Preparing(done, total)
+            return learner
         towers.model.requires_grad_(False)
         if embeddings is None:
-            source = Source(towers, self.items.images, self.items.captions, self.config)
-            embeddings = yield from _embed_all(towers, source, self.device)
+            embeddings = yield from _embed_all(towers, self._source(towers), self.device)
         return AdapterLearner(towers, embeddings, self.device)
+
+    def _source(self, towers: Towers) -> Source:
+        return Source(
+            towers,
+            self.items.images,
+            self.items.captions,
+            self.config,
+            cache_folder=self.cache_folder,
+            image_ids=self.items.image_ids,
+        )
 
     def _scalars(self, towers: Towers) -> None:
         """The scale always learns; the bias where a sigmoid head uses it, made here when the model has none."""
@@ -223,6 +246,7 @@ class _Run:
     def _steps(self) -> Generator[Event, None, str]:
         start, began, last_save = self.step, time.monotonic(), time.monotonic()
         shown = self._preview_steps()
+        self.learner.plan(self._coming())
         while self.step < self.total_steps:
             epoch, within = divmod(self.step, self.composer.steps_per_epoch)
             for numbers in self.composer.epoch(epoch)[within:]:
@@ -256,8 +280,19 @@ class _Run:
     def _batch(self, numbers: Sequence[int], epoch: int) -> Batch:
         return self.assembler.batch([self.examples[i] for i in numbers], epoch)
 
+    def _coming(self) -> Iterator[tuple[int, list[int]]]:
+        """The epoch and this rank's image numbers of each step to come, for the pictures to be decoded ahead."""
+        batches: list[list[int]] = []
+        for step in range(self.step, self.total_steps):
+            epoch, within = divmod(step, self.composer.steps_per_epoch)
+            if not batches or within == 0:
+                batches = self.composer.epoch(epoch)
+            passes = self._passes(self._batch(batches[within], epoch))
+            towers = [p.micro_batches for p in passes if p.encode == self.learner.images]
+            yield epoch, [n for parts in towers for k in share(len(parts)) for n in parts[k]]
+
     def _one_step(self, batch: Batch) -> float:
-        self.learner.train(True)
+        self.learner.begin_step(self.step // self.composer.steps_per_epoch)
         self.loss.at(batch.images, batch.captions)
         passes = self._passes(batch)
 

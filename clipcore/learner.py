@@ -4,7 +4,8 @@ I images, C captions of the data (numbers), M micro-batch, D embedding.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from clipcore.adapter import Adapter, merge_adapter
 from clipcore.config import FineTuneConfig
-from clipcore.data import PixelSource
+from clipcore.embedding_cache import EmbeddingCache
 from clipcore.errors import ClipcoreError
 from clipcore.lora import add_lora, merge_lora
+from clipcore.pictures import Pictures
+from clipcore.pixels import PixelSource
 from clipcore.towers import Towers, freeze_batch_norm, save_plain
 
 EMBED_BATCH = 256
@@ -39,50 +42,89 @@ class Learner(Protocol):
 
     def images(self, numbers: Sequence[int]) -> Tensor: ...
     def captions(self, numbers: Sequence[int]) -> Tensor: ...
+    def plan(self, steps: Iterable[tuple[int, Sequence[int]]]) -> None: ...
+    def begin_step(self, epoch: int) -> None: ...
     def train(self, mode: bool) -> None: ...
     def merge(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Source:
-    """All images and captions of the data by number, as the towers want them."""
+    """All images and captions of the data by number, as the towers want them.
+
+    With a `cache_folder`, embeddings of a tower that does not learn are kept there; `image_ids` name pictures in errors.
+    """
 
     def __init__(
-        self, towers: Towers, images: Sequence[Any], captions: Sequence[str], config: FineTuneConfig
+        self,
+        towers: Towers,
+        images: Sequence[Any],
+        captions: Sequence[str],
+        config: FineTuneConfig,
+        *,
+        cache_folder: str | Path | None = None,
+        image_ids: Sequence[str] = (),
     ):
-        budget = 0.25 * config.batch.memory_gb * 1e9
+        self.pictures = Pictures(
+            images,
+            towers.transform,
+            augment=towers.train_transform if config.batch.augment else None,
+            seed=config.seed,
+            names=image_ids,
+        )
         self.pixels = PixelSource(
-            images, towers.transform, cache_bytes=budget, threads=config.batch.workers or 2
+            self.pictures,
+            cache_bytes=0.25 * config.batch.memory_gb * 1e9,
+            workers=config.batch.workers,
         )
         self.tokens = towers.tokens(captions) if captions else torch.zeros(0, dtype=torch.long)
         self.num_images, self.num_captions = len(images), len(captions)
+        self.cache = EmbeddingCache(cache_folder) if cache_folder is not None else None
 
 
-@torch.no_grad()
 def embed_images(
     towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
 ) -> Iterator[Tensor]:
-    """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
-    towers.model.eval()
-    for i in range(0, len(numbers), EMBED_BATCH):
-        yield (
-            towers.images(source.pixels.pixels(numbers[i : i + EMBED_BATCH]).to(device))
-            .to(towers.dtype)
-            .cpu()
-        )
+    """Embeddings of `numbers` under the plain transform, in chunks, on the CPU; the towers go into evaluation mode.
+
+    Found in the source's cache, they come as one chunk.
+    """
+    computed = _embedded_images(towers, source, numbers, device)
+    if source.cache is None:
+        return computed
+    return source.cache.images(towers, source.pictures, numbers, computed)
 
 
-@torch.no_grad()
 def embed_captions(
     towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
 ) -> Iterator[Tensor]:
-    """Embeddings of `numbers` in chunks, on the CPU; the towers are put in evaluation mode."""
+    """Embeddings of `numbers` in chunks, on the CPU; the towers go into evaluation mode.
+
+    Found in the source's cache, they come as one chunk.
+    """
+    computed = _embedded_captions(towers, source, numbers, device)
+    if source.cache is None:
+        return computed
+    return source.cache.captions(towers, source.tokens[list(numbers)], computed)
+
+
+@torch.no_grad()
+def _embedded_images(
+    towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    towers.model.eval()
+    for pixels in source.pixels.stream(numbers, EMBED_BATCH):
+        yield towers.images(pixels.to(device)).to(towers.dtype).cpu()
+
+
+@torch.no_grad()
+def _embedded_captions(
+    towers: Towers, source: Source, numbers: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
     towers.model.eval()
     for i in range(0, len(numbers), EMBED_BATCH):
-        yield (
-            towers.captions(source.tokens[list(numbers[i : i + EMBED_BATCH])].to(device))
-            .to(towers.dtype)
-            .cpu()
-        )
+        tokens = source.tokens[list(numbers[i : i + EMBED_BATCH])]
+        yield towers.captions(tokens.to(device)).to(towers.dtype).cpu()
 
 
 class AdapterLearner:
@@ -102,15 +144,27 @@ class AdapterLearner:
     def captions(self, numbers: Sequence[int]) -> Tensor:
         return self.adapter.captions(self._caption_CD[torch.as_tensor(numbers, device=self.device)])
 
+    def plan(self, steps: Iterable[tuple[int, Sequence[int]]]) -> None:
+        """No pictures are needed any more."""
+
+    def begin_step(self, epoch: int) -> None:
+        self.train(True)
+
     def train(self, mode: bool) -> None:
         self.adapter.train(mode)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def merge(self) -> None:
         merge_adapter(self.adapter, self.towers.model)
 
 
 class TowerLearner:
-    """The towers themselves: all weights, LoRA, the last blocks, or one tower with the other locked."""
+    """The towers themselves: all weights, LoRA, the last blocks, or one tower with the other locked.
+
+    A locked image tower ignores augmentation: its embeddings are computed once, of the plain pictures.
+    """
 
     def __init__(self, towers: Towers, source: Source, config: FineTuneConfig, device: torch.device):
         self.towers, self.source, self.device, self.config = towers, source, device, config
@@ -122,20 +176,37 @@ class TowerLearner:
         self.parameters = trainable(towers.model, config)
         image_learns = any(name.startswith("visual.") for name in self.parameters)
         text_learns = any(not name.startswith("visual.") and "logit_" not in name for name in self.parameters)
-        self._locked_images = None if image_learns else self._embed(embed_images, source.num_images)
-        self._locked_captions = None if text_learns else self._embed(embed_captions, source.num_captions)
+        self._training = False
+        if config.batch.augment and not image_learns:
+            logging.getLogger(__name__).warning("The image tower is locked: augment has no effect.")
+        self._locked_images: Tensor | None = None
+        self._locked_captions: Tensor | None = None
+        self._learns = image_learns, text_learns
 
-    def _embed(self, embed: Any, count: int) -> Tensor:
-        """A locked tower in evaluation mode gives the same vector every time: computed once."""
-        return torch.cat(list(embed(self.towers, self.source, range(count), self.device))).to(self.device)
+    def prepare(self) -> Iterator[tuple[int, int]]:
+        """Embeds the items of a locked tower, once: in evaluation mode it gives the same vector every time.
+
+        Call it, and run through the (done, total) items that it yields, before the first step.
+        """
+        image_learns, text_learns = self._learns
+        if not image_learns:
+            self._locked_images = yield from self._embedded(embed_images, self.source.num_images)
+        if not text_learns:
+            self._locked_captions = yield from self._embedded(embed_captions, self.source.num_captions)
+
+    def _embedded(self, embed: Any, count: int) -> Generator[tuple[int, int], None, Tensor]:
+        parts: list[Tensor] = []
+        for part in embed(self.towers, self.source, range(count), self.device):
+            parts.append(part)
+            yield sum(map(len, parts)), count
+        return torch.cat(parts).to(self.device)
 
     def images(self, numbers: Sequence[int]) -> Tensor:
         if self._locked_images is not None:
             return self._locked_images[torch.as_tensor(numbers, device=self.device)]
         with self._precision():
-            return self.towers.images(self.source.pixels.pixels(numbers).to(self.device)).to(
-                self.towers.dtype
-            )
+            pixels = self.source.pixels.pixels(numbers, training=self._training)
+            return self.towers.images(pixels.to(self.device)).to(self.towers.dtype)
 
     def captions(self, numbers: Sequence[int]) -> Tensor:
         if self._locked_captions is not None:
@@ -145,7 +216,19 @@ class TowerLearner:
                 self.towers.dtype
             )
 
+    def plan(self, steps: Iterable[tuple[int, Sequence[int]]]) -> None:
+        """The (epoch, image numbers in the order of use) of each step to come, so that pictures are decoded ahead."""
+        if self._locked_images is None:
+            self.source.pixels.plan(steps)
+
+    def begin_step(self, epoch: int) -> None:
+        """The next planned step begins, in training mode; `epoch` seeds its augmentation."""
+        self.train(True)
+        if self._locked_images is None:
+            self.source.pixels.begin_step(epoch)
+
     def train(self, mode: bool) -> None:
+        self._training = mode
         self.towers.model.train(mode)
         if mode:
             freeze_batch_norm(self.towers.model)
@@ -153,6 +236,10 @@ class TowerLearner:
     def merge(self) -> None:
         if self.config.model.train == "lora":
             merge_lora(self.towers.model)
+
+    def close(self) -> None:
+        """Ends the processes that decode pictures."""
+        self.source.pixels.close()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.config.precision == "bf16":

@@ -16,6 +16,7 @@ from clipcore.errors import ClipcoreError
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+TRUNCATED_CHUNK = 4096  # captions tokenised at once: 5 MB
 
 
 @dataclass
@@ -99,6 +100,22 @@ def load_towers(config: ModelConfig, *, device: torch.device | None = None) -> T
     return Towers(model, transform, train_transform, tokenizer, model_config)
 
 
+def truncated(towers: Towers, captions: Sequence[str]) -> int:
+    """How many captions are longer than the context and lose their end, for any of open_clip's tokenisers.
+
+    Each is tokenised with one place more: a caption that fits leaves that place empty and all others as they were.
+    """
+    length = towers.context_length
+    empty = int(towers.tokenizer([""], context_length=length + 1)[0, -1])
+    found = 0
+    for start in range(0, len(captions), TRUNCATED_CHUNK):
+        texts = list(captions[start : start + TRUNCATED_CHUNK])
+        longer = towers.tokenizer(texts, context_length=length + 1)
+        cut = (longer[:, :length] != towers.tokens(texts)).any(dim=1) | (longer[:, length] != empty)
+        found += int(cut.sum())
+    return found
+
+
 def save_plain(towers: Towers, folder: Path, *, half: bool = False) -> None:
     """Writes what `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads without us."""
     from safetensors.torch import save_file
@@ -116,6 +133,8 @@ def save_plain(towers: Towers, folder: Path, *, half: bool = False) -> None:
             preprocess[key] = visual.preprocess_cfg[key]
     text = json.dumps({"model_cfg": towers.model_config, "preprocess_cfg": preprocess}, indent=2)
     (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    if hasattr(towers.tokenizer, "save_pretrained"):  # open_clip looks for it in a local-dir: folder only
+        towers.tokenizer.save_pretrained(str(folder))
 
 
 def freeze_batch_norm(model: torch.nn.Module) -> int:
