@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--verdicts", help="JSONL or CSV of labels (image_id, caption_id, verdict)")
     parser.add_argument("--model", help="open_clip's name, hf-hub:… or local-dir:…; replaces the YAML's")
     parser.add_argument("--out", default="run", help="folder of checkpoints and result")
+    parser.add_argument("--cache", metavar="FOLDER", help="keeps embeddings of still towers for the next run")
     parser.add_argument(
         "--push", metavar="ORGANISATION/NAME", help="upload the result to the hub (needs a token)"
     )
@@ -56,7 +57,7 @@ def _run(given: argparse.Namespace) -> int:
             print(f"{name}: {value}")
         report.refuse()
         return 0
-    return _train(config, data, labels, given.out, given.push)
+    return _train(config, data, labels, given)
 
 
 def _data(given: argparse.Namespace) -> FineTuneData:
@@ -80,11 +81,9 @@ def _config(given: argparse.Namespace) -> FineTuneConfig:
     return config
 
 
-def _train(
-    config: FineTuneConfig, data: FineTuneData, labels: PairLabels, out: str, push_to: str | None
-) -> int:
+def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, given: argparse.Namespace) -> int:
     from clipcore.distributed import rank, start
-    from clipcore.events import Evaluated, Finished, StepDone, Swept
+    from clipcore.events import Evaluated, Finished, Started, StepDone, Swept
     from clipcore.finetune import fine_tune
 
     asked: list[str] = []
@@ -95,10 +94,14 @@ def _train(
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
     start()
-    for event in fine_tune(config, data, labels, folder=out, stop=lambda: asked[0] if asked else None):
+    stop = lambda: asked[0] if asked else None  # noqa: E731
+    for event in fine_tune(config, data, labels, folder=given.out, cache_folder=given.cache, stop=stop):
         if rank() != 0:
             continue
-        if isinstance(event, StepDone):
+        if isinstance(event, Started):
+            for remark in event.remarks:
+                print(remark)
+        elif isinstance(event, StepDone):
             end = "\n" if event.step == event.total_steps else "\r"
             line = f"step {event.step}/{event.total_steps}  loss {event.loss:.4f}  {event.pairs_per_s:.0f} pairs/s"
             print(f"{line}  {event.eta_s:.0f} s left   ", end=end, flush=True)
@@ -110,14 +113,14 @@ def _train(
         elif isinstance(event, Finished):
             if event.stopped:
                 print(
-                    f"\nstopped at step {event.step}; the same command goes on from the checkpoint in {out}"
+                    f"\nstopped at step {event.step}; the same command goes on from the checkpoint in {given.out}"
                 )
             else:
                 print(f"open_clip loads the result by local-dir:{event.checkpoint}")
-            if push_to and event.checkpoint:
+            if given.push and event.checkpoint:
                 from clipcore.hub import push
 
-                print(f"pushed to {push(event.checkpoint, push_to, base=config.model.name)}")
+                print(f"pushed to {push(event.checkpoint, given.push, base=config.model.name)}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """What `fine_tune` yields, and the queries that it watches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -58,11 +58,13 @@ class Evaluated:
     """Held-out metrics; `when` is before, during or after.
 
     `retention_*` are measured on pairs that no verdict touches; `retention_change` is against the base model.
+    `gallery_loss` is InfoNCE over the whole gallery, in nats. `histograms` count cosines in `evaluate.HISTOGRAM_EDGES`.
     """
 
     step: int
     when: str
     metrics: dict[str, float]
+    histograms: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ from clipcore.losses import make_loss
 from clipcore.losses.sigmoid import calibrated_bias
 from clipcore.optimiser import MovingAverage, learning_rate, make_optimiser
 from clipcore.preflight import preflight
-from clipcore.towers import Towers, load_towers, num_batch_norms, pick_device
+from clipcore.towers import Towers, load_towers, num_batch_norms, pick_device, truncated
 from clipcore.weights import copy_of, mixed, put_on, wearing
 
 SEEDS_A_STEP = 1 << 16  # four passes of at most 2¹⁴ micro-batches
@@ -185,12 +185,19 @@ class _Run:
         yield Finished(self.step, "", target, best_step)
 
     def _remarks(self, towers: Towers) -> list[str]:
+        said = []
+        cut = truncated(towers, self.items.captions)
+        if cut:
+            said.append(
+                f"{cut} of {len(self.items.captions)} captions are longer than {towers.context_length} tokens"
+                " and lose their end."
+            )
         found = num_batch_norms(towers.model) if self.config.model.train != "adapter" else 0
-        return (
-            [f"{found} BatchNorm layers keep their statistics: cached and plain steps would differ."]
-            if found
-            else []
-        )
+        if found:
+            said.append(
+                f"{found} BatchNorm layers keep their statistics: cached and plain steps would differ."
+            )
+        return said
 
     def _learner(self, towers: Towers, embeddings: Embeddings | None) -> Generator[Event, None, Learner]:
         towers.model.to(self.device)
@@ -391,7 +398,7 @@ class _Run:
                 if "retention_map_at_r" in metrics:
                     before = self.before.get("retention_map_at_r", math.nan)
                     metrics["retention_change"] = metrics["retention_map_at_r"] - before
-                yield Evaluated(self.step, when, metrics)
+                yield Evaluated(self.step, when, metrics, self.look.histograms(gallery))
                 if when != "during":
                     yield from self.look.previews(self.step, gallery, top_k=self.config.evaluation.top_k)
                 value = self.best.value(metrics) if when == "during" else 0.0

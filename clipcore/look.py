@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from clipcore.data import Example, FineTuneData, Items
-from clipcore.evaluate import geometry, hard_negative_accuracy, retrieval_metrics
+from clipcore.evaluate import (
+    gallery_loss,
+    geometry,
+    hard_negative_accuracy,
+    retrieval_metrics,
+    similarity_histograms,
+)
 from clipcore.events import Previewed, Probe
 from clipcore.labels import PairLabels
 from clipcore.learner import AdapterLearner, Learner
@@ -44,6 +50,19 @@ class Look:
             own = _places(self.retention, apart)
             found["retention_map_at_r"] = retrieval_metrics(apart.image_ID, apart.caption_CD, own)["map_at_r"]
         return found, gallery
+
+    def histograms(self, gallery: Gallery) -> dict[str, list[int]]:
+        """Cosines of held-out pairs, curated hard negatives and random others, counted in `evaluate.HISTOGRAM_EDGES`."""
+        image_at = {k: i for i, k in enumerate(gallery.image_ids)}
+        caption_at = {k: i for i, k in enumerate(gallery.caption_ids)}
+        hard = [
+            (image_at[id_], caption_at[x.caption_id])
+            for id_ in gallery.image_ids
+            for x in self.labels.hard_captions(id_)
+            if x.caption_id in caption_at
+        ]
+        own = _places(self.held_out, gallery)
+        return similarity_histograms(gallery.image_ID, gallery.caption_CD, own, hard)
 
     def gallery(self, examples: Sequence[Example]) -> Gallery:
         """The images and captions of these pairs, each once."""
@@ -87,6 +106,8 @@ class Look:
         image, caption = gallery.image_ID, gallery.caption_CD
         metrics = retrieval_metrics(image, caption, sorted(true))
         metrics |= geometry(image[pairs[:, 0]], caption[pairs[:, 1]])
+        scale = float(self.learner.towers.model.logit_scale.detach().exp())
+        metrics["gallery_loss"] = gallery_loss(image, caption, sorted(true), scale=scale)
         return metrics | {"hard_negative_accuracy": hard_negative_accuracy(image, caption, triples)}
 
     @torch.no_grad()

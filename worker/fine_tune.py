@@ -177,7 +177,8 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         context.progress(event.step, event.total_steps, "step", rate)
         context.report("step", _step_body(event), event.step)
     elif isinstance(event, Evaluated):
-        context.report("evaluated", {"when": event.when, "metrics": _finite(event.metrics)}, event.step)
+        body = {"when": event.when, "metrics": _finite(event.metrics), "histograms": event.histograms}
+        context.report("evaluated", body, event.step)
         if event.when == "before":
             values = {"metrics_before": _finite(event.metrics)}
             context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
