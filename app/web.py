@@ -1,9 +1,12 @@
 """The web process: routes and page. `python -m app.web`."""
 
+import sys
+
 import uvicorn
 from fastapi import FastAPI
 
 from app.api.server import create_app
+from app.errors import NearmissError
 from app.settings import get_settings
 from app.ui.mount import mount
 
@@ -13,11 +16,10 @@ def build() -> FastAPI:
     return mount(create_app(get_settings()))
 
 
-def run() -> None:
-    """Serves until SIGTERM."""
-    settings = get_settings()
-    uvicorn.run(build(), host=settings.host, port=settings.port, log_level="warning", access_log=False)
-
-
 if __name__ == "__main__":
-    run()
+    settings = get_settings()
+    try:
+        app = build()
+    except NearmissError as error:
+        sys.exit(f"nearmiss: {error}")
+    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)

@@ -8,7 +8,7 @@ ROOMS = [
     *("labels", "data", "identical", "config", "preflight", "finetune", "events", "evaluate", "zero_shot", "losses/__init__"),
     *("losses/info_nce", "losses/decoupled", "losses/hn_nce", "losses/debiased", "losses/global_contrast"),
     *("losses/sigmoid", "losses/hinge", "logits", "lse", "gradcache", "distributed", "batching", "assemble"),
-    *("tables", "shards", "pictures", "pixels", "ahead", "embedding_cache", "towers", "learner", "adapter", "lora", "optimiser", "weights", "best", "look", "checkpoint", "hub", "convert"),
+    *("tables", "shards", "pictures", "pixels", "ahead", "embedding_cache", "towers", "learner", "adapter", "lora", "optimiser", "step", "weights", "best", "look", "checkpoint", "hub", "convert"),
 ]  # fmt: skip
 
 

@@ -23,9 +23,7 @@ def up() -> None:
 @cli.command()
 def web() -> None:
     """Start the web process alone: page and routes."""
-    from app.web import run
-
-    run()
+    os.execv(sys.executable, [sys.executable, "-m", "app.web"])
 
 
 @cli.command()
