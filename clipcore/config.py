@@ -182,10 +182,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"train": "adapter"},
         "optimiser": {"lr": 1e-3, "weight_decay": 0.0, "warmup": 0.05},
         "batch": {"size": 512, "micro_batch": 4096},
+        "evaluation": {"sweep": 5},
         "epochs": 30,
     },
-    "lora": {"model": {"train": "lora"}, "optimiser": {"lr": 1e-3, "weight_decay": 0.0}, "epochs": 3},
-    "full": {"model": {"train": "all"}, "optimiser": {"lr": 1e-5}, "epochs": 1},
+    "lora": {
+        "model": {"train": "lora"},
+        "optimiser": {"lr": 1e-3, "weight_decay": 0.0},
+        "evaluation": {"sweep": 5},
+        "epochs": 3,
+    },
+    "full": {
+        "model": {"train": "all"},
+        "optimiser": {"lr": 1e-5},
+        "evaluation": {"sweep": 5},
+        "epochs": 1,
+    },
     "siglip": {"model": {"train": "all"}, "loss": {"heads": {"sigmoid": 1.0}}, "optimiser": {"lr": 1e-5}},
     "scratch": {
         "model": {"train": "all", "from_scratch": True},

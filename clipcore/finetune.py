@@ -299,7 +299,7 @@ class _Run:
             if from_first_rank(last, self.device) < self.best.metric:
                 put_on(self.parameters, self.best.weights)
                 chosen = self.best.step
-        if evaluation.sweep >= 2:
+        if evaluation.sweep >= 2 and self.data.held_out:
             end = copy_of(self.parameters)
             share_of_tuned = 1.0
             if rank() == 0:

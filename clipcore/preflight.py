@@ -67,7 +67,8 @@ def preflight(
         loss_floor=_floor(copies, len(kept), size),
         refusals=_refusals(config, len(kept), steps, len(copies), num_ranks)
         + _evaluation_refusals(config.evaluation, num_held_out),
-        warnings=_warnings(config, labels, len(kept), steps, warmup),
+        warnings=_warnings(config, labels, len(kept), steps, warmup)
+        + (["Nothing is held out, so nothing is measured."] if num_held_out == 0 else []),
     )
 
 
@@ -131,8 +132,8 @@ def _refusals(
 
 def _evaluation_refusals(config: EvaluationConfig, num_held_out: int | None) -> list[str]:
     found = []
-    if num_held_out == 0 and (config.keep == "best" or config.patience or config.sweep):
-        found.append("Best weights, early stop and the sweep need held-out pairs: hold some out.")
+    if num_held_out == 0 and (config.keep == "best" or config.patience):
+        found.append("Best weights and early stop need held-out pairs: hold some out.")
     if config.patience and not config.every_epochs:
         found.append("Early stop needs evaluations on the way: set evaluation.every_epochs to 1 or more.")
     if config.sweep == 1 or config.sweep < 0:

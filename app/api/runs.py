@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.actions.add_model import add_model
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.start_run import start_run
@@ -45,6 +46,23 @@ def models(database: Db) -> list[ModelView]:
     """All models, the newest last."""
     with database.reading() as session:
         return list_models(session)
+
+
+class NewModel(BaseModel):
+    """A base model in open_clip's spelling: an architecture with `pretrained`, hf-hub:…, or local-dir:…"""
+
+    location: str = Field(min_length=1, max_length=1000)
+    pretrained: str = Field(default="", max_length=200)
+    name: str = Field(default="", max_length=200)
+
+
+@router.post("/models")
+def new_model(body: NewModel, database: Db) -> list[ModelView]:
+    """Adds a base model; all models, the newest last. It is loaded, and refused with a sentence, when first used."""
+    name = body.name or f"{body.location} {body.pretrained}".strip()
+    with database.transaction() as session:
+        add_model(session, name=name, location=body.location, pretrained=body.pretrained)
+    return models(database)
 
 
 @router.get("/presets")

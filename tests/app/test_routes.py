@@ -116,3 +116,14 @@ def test_search_falls_back_to_words_and_says_so(client: TestClient) -> None:
     answer = client.get("/api/data-sets/1/search?q=thing 3").json()
     assert [item["caption"] for item in answer["items"]] == ["thing 3"]
     assert "nearmiss worker search" in answer["note"]
+
+
+def test_a_model_is_added_once_and_a_name_that_means_another_is_refused(client: TestClient) -> None:
+    wish = {"location": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
+    for _ in range(2):
+        names = [model["name"] for model in client.post("/api/models", json=wish).json()]
+        assert names.count("ViT-B-32 laion2b_s34b_b79k") == 1
+    other = {"location": "local-dir:/elsewhere", "name": "ViT-B-32 laion2b_s34b_b79k"}
+    answer = client.post("/api/models", json=other)
+    assert answer.status_code == 409 and "choose another name" in answer.json()["error"]
+    assert client.post("/api/models", json={"location": ""}).status_code == 422

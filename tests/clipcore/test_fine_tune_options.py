@@ -299,7 +299,7 @@ def test_settings_that_cannot_work_are_refused_with_a_sentence(values, told, tmp
     with pytest.raises(ClipcoreError, match=told):
         list(fine_tune(config(tmp_path, **values), data, folder=tmp_path / "r"))
     with pytest.raises(ClipcoreError, match="held-out"):
-        settings = config(tmp_path, evaluation={"sweep": 3})
+        settings = config(tmp_path, evaluation={"keep": "best"})
         list(fine_tune(settings, FineTuneData(data.train), folder=tmp_path / "s"))
 
 

@@ -116,8 +116,10 @@ def test_one_click_trains_shows_it_live_survives_a_reload_and_gives_a_plain_chec
     page.wait_for_selector(".nm-run .nm-state-finished", timeout=120_000)
     page.wait_for_selector(".nm-run svg")
     page.wait_for_selector(".nm-probe .nm-row")
-    table = page.locator(".nm-run .nm-table").inner_text()
-    assert "mAP@R" in table and "R@1" in table
+    table = page.locator(".nm-run .nm-table").first.inner_text()
+    assert "mAP@R" in table and "R@1" in table and "retention" in table
+    assert page.locator(".nm-histograms polyline").count() >= 2
+    assert "recommended" in page.locator(".nm-run .nm-table").nth(1).inner_text()
     run_id = next(r["id"] for r in nearmiss.get("/api/runs")["runs"] if r["id"] not in known)
     link = page.get_by_role("link", name="Download checkpoint").get_attribute("href")
     assert link == f"/api/runs/{run_id}/checkpoint"

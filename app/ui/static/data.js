@@ -19,6 +19,10 @@ class Data {
     this.name = h("input", { id: "nm-name", placeholder: "My shop", autocomplete: "off" });
     this.source = h("input", { id: "nm-source", placeholder: "/data/shop or /data/pairs.csv", autocomplete: "off" });
     this.answer = h("div", {});
+    this.location = h("input", { id: "nm-location", placeholder: "ViT-B-32, hf-hub:OWNER/NAME or local-dir:/FOLDER", autocomplete: "off" });
+    this.pretrained = h("input", { id: "nm-pretrained", placeholder: "laion2b_s34b_b79k", autocomplete: "off" });
+    this.models = h("ul", { class: "nm-models" });
+    this.modelAnswer = h("div", {});
   }
 
   draw() {
@@ -36,8 +40,34 @@ class Data {
         h("button", { type: "submit", class: "nm-primary" }, "Import"),
       ),
       this.answer,
+      h("h2", {}, "Models"),
+      this.models,
+      h(
+        "form",
+        { class: "nm-form", onsubmit: (event) => this.addModel(event) },
+        h("label", { class: "nm-field", for: "nm-location" }, "Model, in open_clip's spelling", this.location),
+        h("label", { class: "nm-field", for: "nm-pretrained" }, "Weights, for an architecture's name", this.pretrained),
+        h("button", { type: "submit", class: "nm-primary" }, "Add model"),
+      ),
+      this.modelAnswer,
     );
     this.drawList();
+    get("/api/models").then((all) => this.drawModels(all), () => {});
+  }
+
+  drawModels(all) {
+    fill(this.models, all.map((model) => h("li", { class: "nm-meta" }, model.name)));
+  }
+
+  async addModel(event) {
+    event.preventDefault();
+    try {
+      const wish = { location: this.location.value.trim(), pretrained: this.pretrained.value.trim() };
+      this.drawModels(await post("/api/models", wish));
+      fill(this.modelAnswer, notice("info", "Added. Its weights are loaded when it is first used."));
+    } catch (error) {
+      fill(this.modelAnswer, notice("error", error.message));
+    }
   }
 
   drawList() {

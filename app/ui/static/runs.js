@@ -3,6 +3,7 @@
 import { get, picture, post } from "./api.js";
 import { lineChart } from "./chart.js";
 import { fill, h, notice, number, percent, seconds } from "./dom.js";
+import { histograms } from "./histogram.js";
 import { previews } from "./previews.js";
 import { onDataSet } from "./state.js";
 
@@ -17,6 +18,8 @@ const METRICS = [
   ["t2i_r@10", "caption → image, R@10", percent],
   ["i2t_median_rank", "image → caption, median rank", (v) => v?.toFixed(1) ?? "–"],
   ["hard_negative_accuracy", "hard-negative accuracy", percent],
+  ["retention_map_at_r", "mAP@R where nobody judged (retention)", percent],
+  ["gallery_loss", "loss over the whole gallery, nats", (v) => v?.toFixed(3) ?? "–"],
   ["modality_gap", "modality gap", (v) => v?.toFixed(3) ?? "–"],
 ];
 
@@ -77,6 +80,7 @@ class Runs {
     this.points = [];
     this.after = 0;
     this.shownStep = -1;
+    this.seen = {}; // histograms by when, the sweep, the coverage, remarks
     const address = new URL(location.href);
     address.searchParams.set("run", id);
     history.replaceState(null, "", address);
@@ -125,6 +129,9 @@ class Runs {
   take(event) {
     if (event.kind === "step") this.points.push(...(event.body.points ?? []));
     if (event.kind === "step") this.latest = event.body;
+    if (event.kind === "evaluated" && event.body.histograms) this.seen[event.body.when === "before" ? "before" : "now"] = event.body.histograms;
+    if (event.kind === "swept") this.seen.sweep = event.body;
+    if (event.kind === "epoch") this.seen.coverage = event.body.coverage;
   }
 
   drawRun(page) {
@@ -134,6 +141,7 @@ class Runs {
       page.rate && !OVER.has(page.state) ? `${page.rate.toFixed(1)} steps/s` : null,
       page.eta_s && !OVER.has(page.state) ? `${seconds(page.eta_s)} left` : null,
       run.counts ? `${number(run.counts.extra_positives ?? 0)} extra positives, ${number(run.counts.masks ?? 0)} masks, ${number(run.counts.hard_negatives ?? 0)} hard negatives` : null,
+      run.counts?.hard_negatives && this.seen.coverage !== undefined ? `${percent(this.seen.coverage, 0)} of them met per epoch` : null,
     ].filter(Boolean);
     const act = (verb, label) => h("button", { type: "button", class: "nm-button", onclick: () => this.act(verb) }, label);
     fill(
@@ -152,7 +160,8 @@ class Runs {
       ),
     );
     fill(this.chart, this.points.length > 1 ? [h("h3", {}, "Loss"), lineChart(this.points, { label: "Loss by step" })] : null);
-    fill(this.figures, metricsTable(run));
+    const apart = histograms(this.seen.before, this.seen.now);
+    fill(this.figures, metricsTable(run), sweepTable(this.seen.sweep), apart ? [h("h3", {}, "Similarities"), apart] : null);
     this.yaml.textContent = run.config_yaml ?? "";
   }
 
@@ -193,6 +202,31 @@ function metricsTable(run) {
     h("caption", {}, "On the held-out split"),
     h("thead", {}, h("tr", {}, ["", "before", "after", ""].map((text) => h("th", { scope: "col" }, text)))),
     h("tbody", {}, rows),
+  );
+}
+
+// Mixes of base and tuned weights: how much of the gain costs how much of what was known.
+function sweepTable(sweep) {
+  if (!sweep) return null;
+  return h(
+    "table",
+    { class: "nm-table" },
+    h("caption", {}, "Mixes of base and tuned weights"),
+    h("thead", {}, h("tr", {}, ["share of tuned", "mAP@R", "retention", ""].map((text) => h("th", { scope: "col" }, text)))),
+    h(
+      "tbody",
+      {},
+      sweep.mixes.map((mix) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, percent(mix.share, 0)),
+          h("td", {}, percent(mix.metrics.map_at_r)),
+          h("td", {}, percent(mix.metrics.retention_map_at_r)),
+          h("td", {}, mix.share === sweep.recommended ? "recommended" : ""),
+        ),
+      ),
+    ),
   );
 }
 
