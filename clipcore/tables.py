@@ -17,6 +17,7 @@ SPLITS = {"": "train", "train": "train"} | dict.fromkeys(
     ("held_out", "val", "valid", "validation", "dev", "test"), "held_out"
 )
 Record = dict[str, Any]
+LARGEST_FIELD = 1 << 17  # characters of a cell; more is an open quote
 
 
 def read_table(table: Path, base: Path) -> list[Example]:
@@ -123,6 +124,7 @@ def _jsonl(table: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _csv(table: Path) -> Iterator[tuple[str, Record]]:
+    csv.field_size_limit(LARGEST_FIELD)  # of the whole process, so each reader says its own
     lines = (text for _, text in _lines(table))
     head = next(lines, "")
     rows = csv.reader(chain([head], lines), delimiter="\t" if "\t" in head else ",", strict=True)

@@ -15,8 +15,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 METADATA = ("metadata.csv", "metadata.jsonl")
 HELD_OUT = {"held_out", "test", "validation", "val", "valid"}
 Rows = Iterator[Row | Rejected]
-
-csv.field_size_limit(1 << 20)
+LARGEST_FIELD = 1 << 20  # characters of a cell
 
 
 def open_source(source: str) -> tuple[Rows, int | None]:
@@ -63,6 +62,7 @@ def _sidecars(folder: Path, pictures: list[Path]) -> Rows:
 
 def _table(path: Path, *, root: Path, anywhere: bool) -> Rows:
     """A CSV or TSV with a header; separator and encoding are found out."""
+    csv.field_size_limit(LARGEST_FIELD)  # of the whole process, so each reader says its own
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="", errors="replace") as file:
         head = file.readline()
