@@ -12,7 +12,7 @@ from clipcore.mining.topk import TopK
 
 Floats = NDArray[np.float64]
 RIVALS = 10
-BASE = 0.02  # the share of broken pairs that is thought usual
+HALF_AT, STEEP = 3.0, 1.5  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
 
 
 def broken_probability(items: Items, top: TopK) -> Floats:
@@ -36,4 +36,4 @@ def broken_probability(items: Items, top: TopK) -> Floats:
     middle = np.median(evidence)
     scale = max(1.4826 * float(np.median(np.abs(evidence - middle))), 1e-6)
     z = (evidence - middle) / scale
-    return 1 / (1 + np.exp(-np.clip(1.5 * (z - 2.0) + np.log(BASE / (1 - BASE)) + 4.0, -12, 12)))
+    return 1 / (1 + np.exp(-np.clip(STEEP * (z - HALF_AT), -12, 12)))
