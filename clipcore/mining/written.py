@@ -4,6 +4,7 @@ By lexicon and rules: colour, number, size, side and the other categories of the
 object. Each is checked against all captions: what another image says is no negative.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
             for other, some in lexicon.words.get(category, {}).items():
                 if other != value:
                     now = _cased(some[0], part)
-                    yield Written(place, text[:start] + now + text[start + len(part) :], category, part, now)
+                    edited = _article(text[:start], now) + now + text[start + len(part) :]
+                    yield Written(place, edited, category, part, now)
     for was, now in lexicon.negation:
         for match in WORD.finditer(text):
             if match.group().casefold() == was:
@@ -91,6 +93,12 @@ def _parts(word: str) -> Iterator[tuple[int, str]]:
     for part in word.split("-"):
         yield at, part
         at += len(part) + 1
+
+
+def _article(before: str, word: str) -> str:
+    """English: "a red" becomes "an orange"."""
+    vowel = word[:1].lower() in "aeiou"
+    return re.sub(r"\b([Aa])n? $", r"\1n " if vowel else r"\1 ", before)
 
 
 def _cased(word: str, like: str) -> str:
