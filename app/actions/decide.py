@@ -70,7 +70,8 @@ def decide(
     new = {d.uuid: d for d in _as_asked(session, decisions) if d.uuid not in known}
     if new:
         alike = same_for_group(session, list(new.values()))
-        rows = _rows(session, [*new.values(), *alike], person=person, source=source)
+        # the named ones last: undo takes back a person's latest
+        rows = _rows(session, [*alike, *new.values()], person=person, source=source)
         insert_missing(session, Verdict, rows, key=["uuid"])
         project(session, list(_by_uuid(session, [*new.values(), *alike]).values()))
         known = _by_uuid(session, decisions)

@@ -12,7 +12,10 @@ from clipcore.mining.topk import TopK
 
 Floats = NDArray[np.float64]
 RIVALS = 10
-HALF_AT, STEEP = 3.0, 1.5  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
+HALF_AT, STEEP = (
+    3.0,
+    1.5,
+)  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
 
 
 def broken_probability(items: Items, top: TopK) -> Floats:
@@ -26,7 +29,9 @@ def broken_probability(items: Items, top: TopK) -> Floats:
         return np.zeros(0)
     spread = max(float(items.tail("cross").std()), 1e-9)
     own = cosine(items.image_ND, items.caption_MD, image, caption)
-    rivals = top.caption_score_Nk[image, :RIVALS].mean(axis=1) + top.image_score_Mk[caption, :RIVALS].mean(axis=1)
+    rivals = top.caption_score_Nk[image, :RIVALS].mean(axis=1) + top.image_score_Mk[caption, :RIVALS].mean(
+        axis=1
+    )
     gap = (rivals / 2 - own) / spread  # large: others fit far better
     nearest = top.caption_Nk[image, :RIVALS]
     alike = np.max(

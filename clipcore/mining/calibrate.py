@@ -44,9 +44,7 @@ def calibration_curve(probability_V: Floats, is_match_V: Bools, *, num_bins: int
     """The reliability diagram in bins of equally many verdicts, from the smallest probability up."""
     order = np.argsort(probability_V, kind="stable")
     parts = [part for part in np.array_split(order, max(1, min(num_bins, len(order)))) if len(part)]
-    return tuple(
-        Bin(float(probability_V[p].mean()), float(is_match_V[p].mean()), len(p)) for p in parts
-    )
+    return tuple(Bin(float(probability_V[p].mean()), float(is_match_V[p].mean()), len(p)) for p in parts)
 
 
 def calibration_error(probability_V: Floats, is_match_V: Bools, *, num_bins: int = 10) -> float:

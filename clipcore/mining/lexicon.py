@@ -43,7 +43,9 @@ ENGLISH = Lexicon(
         },
         "shade": _same("dark", "medium", "light"),
         "number": {
-            **_same("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+            **_same(
+                "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"
+            ),
             "one": ("one",),
             "thirty": ("thirty",),
         },
@@ -61,7 +63,19 @@ ENGLISH = Lexicon(
         },
         "openness": {"open": ("open", "opened"), "closed": ("closed", "shut")},
     },
-    swaps=("on", "above", "below", "under", "over", "behind", "beside", "chasing", "holding", "riding", "carrying"),
+    swaps=(
+        "on",
+        "above",
+        "below",
+        "under",
+        "over",
+        "behind",
+        "beside",
+        "chasing",
+        "holding",
+        "riding",
+        "carrying",
+    ),
     negation=(("with", "without"), ("without", "with"), ("is", "is not"), ("are", "are not")),
     articles=frozenset(["a", "an", "the"]),
 )
@@ -96,7 +110,10 @@ GERMAN = Lexicon(
             "nine": ("neun",),
             "ten": ("zehn",),
         },
-        "size": {"big": ("groß", "große", "großer", "großes"), "small": ("klein", "kleine", "kleiner", "kleines")},
+        "size": {
+            "big": ("groß", "große", "großer", "großes"),
+            "small": ("klein", "kleine", "kleiner", "kleines"),
+        },
         "side": {"left": ("links",), "right": ("rechts",)},
         "direction": {"up": ("oben",), "down": ("unten",)},
         "gender": {"female": ("frau", "frauen", "mädchen"), "male": ("mann", "männer", "junge")},

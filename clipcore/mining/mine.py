@@ -156,7 +156,9 @@ def _check(image_ND, caption_MD, captions, pairs, verdicts) -> None:  # type: ig
         raise ClipcoreError(f"{len(captions)} captions for {len(caption_MD)} vectors; give one text a vector")
     for i, c, *_ in (*pairs, *verdicts):
         if not (0 <= i < len(image_ND) and 0 <= c < len(caption_MD)):
-            raise ClipcoreError(f"({i}, {c}) is no image and caption of {len(image_ND)} and {len(caption_MD)}")
+            raise ClipcoreError(
+                f"({i}, {c}) is no image and caption of {len(image_ND)} and {len(caption_MD)}"
+            )
 
 
 def _nothing() -> Suggestions:
@@ -234,7 +236,9 @@ def _by_neighbours(items: Items, options: MiningOptions, stop: Callable[[], bool
     for side, vectors in ((0, items.image_ND), (1, items.caption_MD)):
         if options.num_neighbours < 1 or len(vectors) < 2:
             continue
-        near = _top_k(vectors, vectors, options.num_neighbours + 1, lambda done, total: None, stop, None).caption_Nk
+        near = _top_k(
+            vectors, vectors, options.num_neighbours + 1, lambda done, total: None, stop, None
+        ).caption_Nk
         anchor = np.repeat(np.arange(len(near)), near.shape[1])
         where, partner = items.own(side, near.ravel())
         rows.append(np.stack((anchor[where], partner) if side == 0 else (partner, anchor[where]), axis=1))

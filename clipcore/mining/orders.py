@@ -28,7 +28,11 @@ def at_random(num: int, *, seed: int = 0) -> Ints:
 
 def mixed(impact_S: Floats, probability_S: Floats, *, seed: int = 0) -> Ints:
     """60 % impact, 30 % uncertainty, 10 % random, dealt in turn, each suggestion once."""
-    decks = {"i": by_impact(impact_S), "u": by_uncertainty(probability_S), "r": at_random(len(impact_S), seed=seed)}
+    decks = {
+        "i": by_impact(impact_S),
+        "u": by_uncertainty(probability_S),
+        "r": at_random(len(impact_S), seed=seed),
+    }
     at = dict.fromkeys(decks, 0)
     taken, out = np.zeros(len(impact_S), dtype=bool), []
     for turn in range(len(impact_S)):

@@ -96,7 +96,12 @@ def largest(num: int, where_E: Ints, value_E: Floats, missing: float = 0.0) -> F
 
 
 def gather(
-    items: Items, candidate_S2: Ints, *, verdict_V2: Ints, is_match_V: NDArray[np.bool_], mutual_S: NDArray[np.bool_]
+    items: Items,
+    candidate_S2: Ints,
+    *,
+    verdict_V2: Ints,
+    is_match_V: NDArray[np.bool_],
+    mutual_S: NDArray[np.bool_],
 ) -> tuple[Floats, Floats]:
     """(signals [S, F] in the order of `SIGNALS`, cosine [S]). A candidate's own verdict and its own pair are not used."""
     i, c = candidate_S2[:, 0], candidate_S2[:, 1]

@@ -25,7 +25,11 @@ class Written:
 
 
 def write_negatives(
-    captions: Sequence[str], *, lexicon: Lexicon = ENGLISH, num_negatives: int = 2, only: Sequence[int] | None = None
+    captions: Sequence[str],
+    *,
+    lexicon: Lexicon = ENGLISH,
+    num_negatives: int = 2,
+    only: Sequence[int] | None = None,
 ) -> list[Written]:
     """Up to `num_negatives` edits of each caption (of the places `only`), of different kinds first.
 
