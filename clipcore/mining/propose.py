@@ -7,10 +7,12 @@ against; the same picture or the same words nearly settle it. The bias comes fro
 candidates are taken as non-matches, and the middle of the mined candidates gets `BASE`.
 
 Verdicts refit it (scikit-learn): the start's log-odds is one, hardly penalised, input (so this is Platt's scaling of the
-start) beside the signals, which are standardised and penalised. F signals, S candidates, V verdicts.
+start) beside the signals, which are standardised and penalised. The start itself speaks as `STRENGTH` imaginary verdicts,
+spread over the mined candidates: a person answers the top of the queue, and among those alone even the sign of a signal
+can come out wrong. F signals, S candidates, V verdicts, A candidates for the start's imaginary verdicts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ START = {
 BASE = 0.03  # of the middle candidate: a false negative in thirty suggestions
 NEEDED = 5  # verdicts of each kind before a refit
 PENALTY = 0.1  # scikit-learn's C of the corrections
+STRENGTH, ANCHORS = 30.0, 400  # imaginary verdicts in all, on so many candidates
 FREE = 10.0  # the start's log-odds enters this many times larger, so that it is hardly penalised
 
 
@@ -50,16 +53,24 @@ class Proposer:
             float(np.log(BASE / (1 - BASE))) - middle,
             tuple(mined_SF.mean(axis=0)),
             tuple(np.maximum(mined_SF.std(axis=0), 1e-3)),
+            mined_SF[np.linspace(0, len(mined_SF) - 1, min(ANCHORS, len(mined_SF))).astype(int)],
         )
 
     def fit(self, signal_VF: Floats, is_match_V: NDArray[np.bool_]) -> "Proposer":
         """Refitted on verdicts; this start unchanged below `NEEDED` verdicts of a kind."""
         if min(int(is_match_V.sum()), int((~is_match_V).sum())) < NEEDED:
-            return Proposer(self.bias, self.centre_F, self.spread_F, None, len(is_match_V))
+            return replace(self, refit=None, num_verdicts=len(is_match_V))
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression(C=PENALTY, max_iter=1000).fit(self._inputs(signal_VF), is_match_V)
-        return Proposer(self.bias, self.centre_F, self.spread_F, model, len(is_match_V))
+        anchor_AF = signal_VF[:0] if self.anchor_AF is None else self.anchor_AF
+        said_A = 1.0 / (1.0 + np.exp(-self._log_odds(anchor_AF)))
+        share = STRENGTH / max(1, len(anchor_AF))
+        model = LogisticRegression(C=PENALTY, max_iter=1000).fit(
+            self._inputs(np.concatenate((signal_VF, anchor_AF, anchor_AF))),
+            np.concatenate((is_match_V, np.ones(len(said_A), bool), np.zeros(len(said_A), bool))),
+            sample_weight=np.concatenate((np.ones(len(is_match_V)), share * said_A, share * (1 - said_A))),
+        )
+        return replace(self, refit=model, num_verdicts=len(is_match_V))
 
     def probability(self, signal_SF: Floats) -> Floats:
         """[S] from signals [S, F]."""
