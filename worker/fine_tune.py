@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.actions.add_model import add_model
-from app.actions.make_labels import make_labels
+from app.actions.make_labels import make_labels, written_captions
 from app.jobs import lease
 from app.media.snapshots import get_table
 from app.store.insert import insert_missing
@@ -106,7 +106,7 @@ def _load(context: JobContext, job: Job) -> Work:
         run=run,
         model=model,
         config=config,
-        data=_data(context, pairs),
+        data=_data(context, pairs, written_captions(verdicts)),
         labels=make_labels(pairs, verdicts, config=config.labels),
         held_out_labels=make_labels(pairs, verdicts, config=config.labels, split="held_out"),
         probes=[_watched(probe) for probe in probes],
@@ -114,7 +114,7 @@ def _load(context: JobContext, job: Job) -> Work:
     )
 
 
-def _data(context: JobContext, pairs: dict[str, list[Any]]) -> FineTuneData:
+def _data(context: JobContext, pairs: dict[str, list[Any]], written: dict[str, str]) -> FineTuneData:
     columns = ("image_id", "caption_id", "image_sha256", "caption", "split")
     examples = [
         Example(str(image), str(caption_id), image_source(context.media, sha256), text, split)
@@ -124,6 +124,7 @@ def _data(context: JobContext, pairs: dict[str, list[Any]]) -> FineTuneData:
     return FineTuneData(
         train=[x for x in examples if x.split == "train"],
         held_out=[x for x in examples if x.split == "held_out"],
+        extra_captions=written,
     )
 
 

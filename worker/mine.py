@@ -1,6 +1,8 @@
-"""Mining as a job: vectors, clipcore.mining, rows. Verdicts so far teach the proposal; decided candidates stay out."""
+"""Mining as a job: vectors, clipcore.mining, rows. Verdicts so far teach the proposal; decided candidates stay out,
+save those that the newer model disputes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -10,13 +12,32 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.actions.add_suggestions import NewSuggestion, add_suggestions, retire_suggestions
-from app.store.models import Caption, CurrentVerdict, Image, Job, Model, Pair, Suggestion
-from clipcore.mining.mine import SIGNALS, Suggestions, mine
-from clipcore.mining.propose import Proposer
-from worker.context import JobContext
-from worker.embed import Results, Vectors, vectors_of
+from app.actions.add_written import add_written
+from app.store.models import Caption, CurrentVerdict, Image, Job, Model, Pair, Verdict
+from clipcore.errors import ClipcoreError
+from clipcore.mining import Suggestions, fingerprint, mine, write_negatives
+from clipcore.mining import topk as search
+from clipcore.mining.rates import expected_collisions
+from worker.context import JobContext, Stopped
+from worker.embed import Results, Vectors, image_source, vectors_of
 
 BATCH = 2_000
+MAX_WRITTEN = 500  # written negatives a job: the queue is for what the data set already has
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the database knows of a data set, by place in `vectors` (captions in no pair left out)."""
+
+    vectors: Vectors
+    pairs: list[tuple[int, int]]
+    captions: list[str]
+    image_hashes: list[str]
+    image_split: list[str]
+    caption_split: list[str]
+    decided: list[tuple[int, int]]
+    verdicts: list[tuple[int, int, bool]]
+    of_this_model: set[tuple[int, int]]  # verdicts given to suggestions of this model: it cannot dispute them
 
 
 def mine_data_set(context: JobContext, job: Job) -> Results:
@@ -24,61 +45,109 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     data_set_id, model_id = int(job.request["data_set_id"]), int(job.request["model_id"])
     with context.database.reading() as session:
         model = session.scalars(select(Model).where(Model.id == model_id)).one()
-        learned = _proposer(session, data_set_id)
     vectors = vectors_of(context, data_set_id, model)
     context.check()
-    found = _mine(context, vectors, data_set_id, learned)
-    rows = iter(_rows(found, vectors))
+    with context.database.reading() as session:
+        facts = read_facts(session, data_set_id, model_id, vectors)
+    found = _mine(context, facts, job)
+    disputed = _disputed(facts, found)
+    rows = iter([*_rows(facts, found), *disputed])
     done = 0
     while batch := list(islice(rows, BATCH)):
         context.database_write(
             partial(add_suggestions, data_set_id=data_set_id, model_id=model_id, suggestions=batch)
         )
         done += len(batch)
-        context.progress(done, len(found), "suggestions")
+        context.progress(done, len(found) + len(disputed), "suggestions")
         context.check()
+    written = _written(facts)
+    context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
+    context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})
     context.report(
-        "log", {"text": f"{len(found)} suggestions; the proposal has seen {learned.num_verdicts} verdicts"}
+        "log", {"text": f"{len(found)} suggestions; the proposal has seen {found.num_verdicts} verdicts"}
     )
     return lambda session: retire_suggestions(session, data_set_id=data_set_id, keep_model_id=model_id)
 
 
-def _mine(context: JobContext, vectors: Vectors, data_set_id: int, learned: Proposer) -> Suggestions:
-    with context.database.reading() as session:
-        pairs = session.execute(
-            select(Pair.image_id, Pair.caption_id, Pair.split).where(Pair.data_set_id == data_set_id)
-        ).all()
-        hashes = {
-            i: h
-            for i, h in session.execute(
-                select(Image.id, Image.sha256).where(Image.data_set_id == data_set_id)
-            )
-        }
-        texts = {
-            i: t
-            for i, t in session.execute(
-                select(Caption.id, Caption.text).where(Caption.data_set_id == data_set_id)
-            )
-        }
-        decided = session.execute(
-            select(CurrentVerdict.image_id, CurrentVerdict.caption_id).where(
-                CurrentVerdict.data_set_id == data_set_id
-            )
-        ).all()
+def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vectors) -> Facts:
+    """Everything that mining asks of the database."""
+    pairs = session.execute(
+        select(Pair.image_id, Pair.caption_id, Pair.split).where(Pair.data_set_id == data_set_id)
+    ).all()
+    hashes = _named(session, Image.id, Image.sha256, Image.data_set_id == data_set_id)
+    texts = _named(session, Caption.id, Caption.text, Caption.data_set_id == data_set_id)
+    said = session.execute(
+        select(CurrentVerdict.image_id, CurrentVerdict.caption_id, CurrentVerdict.answer, Verdict.model_id)
+        .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
+        .where(CurrentVerdict.data_set_id == data_set_id)
+        .order_by(CurrentVerdict.verdict_id)
+    ).all()
+    paired = np.isin(vectors.caption_ids_C, [p.caption_id for p in pairs])
+    vectors = Vectors(
+        vectors.image_ids_I, vectors.image_ID, vectors.caption_ids_C[paired], vectors.caption_CD[paired]
+    )
     image_at = {int(id_): place for place, id_ in enumerate(vectors.image_ids_I)}
     caption_at = {int(id_): place for place, id_ in enumerate(vectors.caption_ids_C)}
-    return mine(
-        vectors.image_ID,
-        vectors.caption_CD,
-        pairs=_places(pairs, image_at, caption_at),
+    own = _places(pairs, image_at, caption_at)
+    known = [v for v in said if v.image_id in image_at and v.caption_id in caption_at]
+    at = _places(known, image_at, caption_at)
+    both = list(zip(at, known, strict=True))
+    is_pair = set(own)
+    teach = [(p, v) for p, v in both if v.answer in ("match", "no_match") and p not in is_pair]
+    return Facts(
+        vectors=vectors,
+        pairs=own,
         captions=[texts[int(id_)] for id_ in vectors.caption_ids_C],
         image_hashes=[hashes[int(id_)] for id_ in vectors.image_ids_I],
         image_split=_splits({p.image_id: p.split for p in pairs}, vectors.image_ids_I),
         caption_split=_splits({p.caption_id: p.split for p in pairs}, vectors.caption_ids_C),
-        decided=_places(decided, image_at, caption_at),
-        proposer=learned,
-        progress=lambda done, total: context.progress(done, total, "blocks"),
+        decided=at,
+        verdicts=[(*p, v.answer == "match") for p, v in teach],
+        of_this_model={p for p, v in both if v.model_id == model_id},
     )
+
+
+def _mine(context: JobContext, facts: Facts, job: Job) -> Suggestions:
+    prints = _fingerprints(context, facts)
+    folder = context.settings.home.resolve() / "mining" / f"job-{job.id}"
+    try:
+        return mine(
+            facts.vectors.image_ID,
+            facts.vectors.caption_CD,
+            pairs=facts.pairs,
+            captions=facts.captions,
+            image_hashes=facts.image_hashes,
+            fingerprints=prints,
+            image_split=facts.image_split,
+            caption_split=facts.caption_split,
+            decided=facts.decided,
+            verdicts=facts.verdicts,
+            progress=lambda done, total: context.progress(done, total, "blocks"),
+            stop=lambda: context.asked() is not None,
+            resume_folder=folder,
+        )
+    except search.Stopped:
+        raise Stopped(context.asked() or "stop") from None
+
+
+def _fingerprints(context: JobContext, facts: Facts) -> Any:
+    """Perceptual hashes of all pictures [I, 200]; one that cannot be read gets a hash of its own."""
+    from clipcore.pictures import open_image
+
+    found = np.zeros((len(facts.image_hashes), 200), np.uint8)
+    for place, sha256 in enumerate(facts.image_hashes):
+        try:
+            found[place] = fingerprint(open_image(image_source(context.media, sha256)))
+        except ClipcoreError:
+            found[place] = np.resize(np.frombuffer(bytes.fromhex(sha256), np.uint8), 200)
+        if place % 100 == 0:
+            context.progress(place, len(found), "pictures compared")
+            context.check()
+    return found
+
+
+def _named(session: Session, key: Any, value: Any, where: Any) -> dict[int, str]:
+    return {row[0]: row[1] for row in session.execute(select(key, value).where(where))}
 
 
 def _places(
@@ -92,29 +161,12 @@ def _splits(split_of: dict[int, str], ids: Any) -> list[str]:
     return [split_of.get(int(id_), "train") for id_ in ids]
 
 
-def _proposer(session: Session, data_set_id: int) -> Proposer:
-    """What the verdicts on earlier suggestions teach about the signals."""
-    rows = session.execute(
-        select(Suggestion.signals, CurrentVerdict.answer)
-        .join(
-            CurrentVerdict,
-            (CurrentVerdict.image_id == Suggestion.image_id)
-            & (CurrentVerdict.caption_id == Suggestion.caption_id),
-        )
-        .where(Suggestion.data_set_id == data_set_id, CurrentVerdict.answer.in_(("match", "no_match")))
-        .order_by(Suggestion.id)
-    ).all()
-    known = [row for row in rows if all(name in row.signals for name in SIGNALS)]
-    signals = np.array([[row.signals[name] for name in SIGNALS] for row in known]).reshape(-1, len(SIGNALS))
-    return Proposer.fit(signals, np.array([row.answer == "match" for row in known], dtype=bool))
-
-
-def _rows(found: Suggestions, vectors: Vectors) -> list[NewSuggestion]:
+def _rows(facts: Facts, found: Suggestions) -> list[NewSuggestion]:
     return [
         NewSuggestion(
-            image_id=int(vectors.image_ids_I[found.image[i]]),
-            caption_id=int(vectors.caption_ids_C[found.caption[i]]),
-            proposed="match" if found.probability[i] >= 0.5 else "no_match",
+            image_id=int(facts.vectors.image_ids_I[found.image[i]]),
+            caption_id=int(facts.vectors.caption_ids_C[found.caption[i]]),
+            proposed=found.proposed[i],  # type: ignore[arg-type]
             probability=round(float(found.probability[i]), 4),
             score=round(float(found.score[i]), 4),
             impact=round(float(found.impact[i]), 5),
@@ -124,3 +176,53 @@ def _rows(found: Suggestions, vectors: Vectors) -> list[NewSuggestion]:
         )
         for i in range(len(found))
     ]
+
+
+def _disputed(facts: Facts, found: Suggestions) -> list[NewSuggestion]:
+    """Standing verdicts that this model contradicts, unless they were given to this model's own suggestions."""
+    stands = {(i, c): match for i, c, match in facts.verdicts}
+    return [
+        NewSuggestion(
+            image_id=int(facts.vectors.image_ids_I[i]),
+            caption_id=int(facts.vectors.caption_ids_C[c]),
+            proposed="match" if p >= 0.5 else "no_match",
+            probability=round(p, 4),
+            score=round(float(facts.vectors.image_ID[i].astype(float) @ facts.vectors.caption_CD[c]), 4),
+            impact=3.0,
+            reasons=[f"the newer model disputes the verdict that stands: {_said(stands[i, c])}"],
+            ask_again=True,
+        )
+        for i, c, p in found.disputed
+        if (i, c) not in facts.of_this_model
+    ]
+
+
+def _said(is_match: bool) -> str:
+    return "it matches" if is_match else "it does not match"
+
+
+def _written(facts: Facts) -> list[tuple[int, str, str]]:
+    """(image id, text, reason) of minimal edits of training captions, each for its own image only."""
+    train = [c for _, c in facts.pairs if facts.caption_split[c] != "held_out"]
+    owner = {c: i for i, c in facts.pairs}
+    edits = write_negatives(facts.captions, num_negatives=1, only=sorted(set(train)))
+    step = max(1, len(edits) // MAX_WRITTEN)
+    return [
+        (int(facts.vectors.image_ids_I[owner[w.caption]]), w.text, f"written: {w.was} became {w.now}")
+        for w in edits[::step][:MAX_WRITTEN]
+    ]
+
+
+def _numbers(facts: Facts, found: Suggestions) -> dict[str, Any]:
+    """What a person wants to know before any work, for the page."""
+    rate = found.rate
+    body: dict[str, Any] = {"suggestions": len(found), "verdicts": found.num_verdicts}
+    if rate is not None:
+        collisions = expected_collisions(rate.count, num_pairs=len(facts.pairs))
+        body |= {
+            "false_negatives": {"rate": rate.rate, "low": rate.low, "high": rate.high, "count": rate.count},
+            "collisions_per_epoch": {str(size): round(num, 1) for size, num in collisions.items()},
+        }
+    if found.quality is not None:
+        body["quality"] = found.quality.as_dict()
+    return body

@@ -28,6 +28,7 @@ class NewSuggestion:
     group_key: str = ""
     signals: dict[str, float] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    ask_again: bool = False  # a standing verdict that the newer model disputes
 
 
 def add_suggestions(
@@ -41,7 +42,10 @@ def add_suggestions(
     for start in range(0, len(ordered), CHUNK):
         chunk = ordered[start : start + CHUNK]
         decided = _decided(session, chunk)
-        rows = [_row(s, data_set_id, model_id, (s.image_id, s.caption_id) in decided) for s in chunk]
+        rows = [
+            _row(s, data_set_id, model_id, (s.image_id, s.caption_id) in decided and not s.ask_again)
+            for s in chunk
+        ]
         num_open += sum(row["state"] == "open" for row in rows)
         statement = insert(session, Suggestion).values(rows)
         renewed = {name: statement.excluded[name] for name in rows[0] if name not in KEY}

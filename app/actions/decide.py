@@ -1,12 +1,13 @@
 """Save verdicts: append-only, idempotent by UUID, the projection kept in the same transaction."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app.actions.groups import others_of_group, uuid_in_group
 from app.errors import NearmissError, NotFound
 from app.store.insert import insert, insert_missing
 from app.store.models import (
@@ -60,18 +61,43 @@ def decide(
 
     Raises NotFound for an image or caption that is unknown or was erased, NearmissError for a candidate
     across data sets and for `no_match` on a pair. A `broken_pair` given on a candidate is meant for the image's
-    own pair, and is saved there.
+    own pair, and is saved there; a `no_match` given on a suggestion that asks about a pair is a `broken_pair`.
+    An answer on one of a group of near duplicates answers all of the group that are open.
     """
     if len(decisions) > MAX_DECISIONS:
         raise NearmissError(f"{len(decisions)} verdicts in one request; send at most {MAX_DECISIONS}")
     known = _by_uuid(session, decisions)
-    new = {d.uuid: d for d in decisions if d.uuid not in known}
+    new = {d.uuid: d for d in _as_asked(session, decisions) if d.uuid not in known}
     if new:
-        rows = _rows(session, list(new.values()), person=person, source=source)
+        alike = same_for_group(session, list(new.values()))
+        # the named ones last: undo takes back a person's latest
+        rows = _rows(session, [*alike, *new.values()], person=person, source=source)
         insert_missing(session, Verdict, rows, key=["uuid"])
+        project(session, list(_by_uuid(session, [*new.values(), *alike]).values()))
         known = _by_uuid(session, decisions)
-        project(session, [known[uuid] for uuid in new])
     return [known[d.uuid] for d in decisions]
+
+
+def _as_asked(session: Session, decisions: Sequence[Decision]) -> list[Decision]:
+    """No to "does the pair's own caption describe its image?" means that the pair is broken."""
+    ids = [d.suggestion_id for d in decisions if d.suggestion_id is not None and d.answer == "no_match"]
+    about_pairs = select(Suggestion.id).where(Suggestion.id.in_(ids), Suggestion.proposed == "broken_pair")
+    asked = set(session.scalars(about_pairs)) if ids else set()
+    return [replace(d, answer="broken_pair") if d.suggestion_id in asked else d for d in decisions]
+
+
+def same_for_group(session: Session, decisions: Sequence[Decision]) -> list[Decision]:
+    """The same answers for the open near duplicates of what was judged, where nobody judges them just now."""
+    said = {(d.image_id, d.caption_id) for d in decisions}
+    groups = others_of_group(session, sorted(said), only_open=True)
+    found = []
+    for d in decisions:
+        for image_id, caption_id in groups.get((d.image_id, d.caption_id), []):
+            if (image_id, caption_id) not in said and d.answer != "broken_pair":
+                said.add((image_id, caption_id))
+                name = uuid_in_group(d.uuid, (image_id, caption_id))
+                found.append(Decision(name, image_id, caption_id, d.answer, d.confidence))
+    return found
 
 
 def _by_uuid(session: Session, decisions: Sequence[Decision]) -> dict[str, Verdict]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -56,6 +56,7 @@ def pair_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
 
 def verdict_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
     """The standing verdicts in the columns of `app.media.snapshots.VERDICTS`, by image and caption."""
+    paired = select(Pair.id).where(Pair.caption_id == CurrentVerdict.caption_id).exists()
     query = (
         select(
             CurrentVerdict.image_id,
@@ -64,7 +65,9 @@ def verdict_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
             Verdict.confidence,
             Verdict.source,
             CurrentVerdict.verdict_id,
+            case((paired, None), else_=Caption.text).label("written"),
         )
+        .join(Caption, Caption.id == CurrentVerdict.caption_id)
         .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
         .where(CurrentVerdict.data_set_id == data_set_id)
         .order_by(CurrentVerdict.image_id, CurrentVerdict.caption_id)

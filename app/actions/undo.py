@@ -4,6 +4,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.actions.decide import check_uuid, project
+from app.actions.groups import uuid_in_group, verdicts_of_group
 from app.errors import Conflict, NotFound
 from app.store.insert import insert_missing
 from app.store.models import CurrentVerdict, Suggestion, Verdict
@@ -13,6 +14,7 @@ def undo(
     session: Session, *, new_uuid: str, person: str, uuid: str | None = None, data_set_id: int | None = None
 ) -> Verdict:
     """The verdict that was taken back: the one with `uuid`, or else the person's latest that still stands.
+    The verdicts that came with it on near duplicates go back too.
 
     `new_uuid` names the undo itself, so that a retry takes back nothing more. Raises NotFound where there
     is nothing to take back, Conflict where it was taken back already.
@@ -35,6 +37,12 @@ def undo(
     if insert_missing(session, Verdict, [row], key=["retracts_id"]) == 0:
         raise Conflict("this verdict was taken back already; nothing is left to undo")
     _project_again(session, verdict)
+    for other in verdicts_of_group(session, verdict):
+        _lock(session, other)
+        same = {"uuid": uuid_in_group(new_uuid, (other.image_id, other.caption_id)), "retracts_id": other.id}
+        same |= {"image_id": other.image_id, "caption_id": other.caption_id}
+        if insert_missing(session, Verdict, [row | same], key=["retracts_id"]):
+            _project_again(session, other)
     return verdict
 
 

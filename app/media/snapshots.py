@@ -28,6 +28,7 @@ VERDICTS = pa.schema(
         ("confidence", pa.float64()),
         ("source", pa.string()),
         ("verdict_id", pa.int64()),
+        ("written", pa.string()),  # the text of a caption that stands in no pair: a written negative
     ]
 )
 

@@ -59,10 +59,10 @@ def exact_top_k(
     """
     import torch
 
-    _check(image_ND, caption_MD, k)
+    check_vectors(image_ND, caption_MD, k)
     n, m = len(image_ND), len(caption_MD)
     rows, columns = _Best(n, min(k, m), device), _Best(m, min(k, n), device)
-    state = _State(resume_folder, _fingerprint(image_ND, caption_MD, k, panel, tile))
+    state = _State(resume_folder, fingerprint(image_ND, caption_MD, k, panel, tile))
     first = state.load(rows, columns)
     tiles = -(-m // tile)
     with torch.inference_mode():
@@ -168,7 +168,8 @@ def _panel(vectors: NDArray[np.floating], start: int, size: int, device: str) ->
     return torch.from_numpy(np.array(vectors[start : start + size])).to(device).float()
 
 
-def _check(image_ND: NDArray[np.floating], caption_MD: NDArray[np.floating], k: int) -> None:
+def check_vectors(image_ND: NDArray[np.floating], caption_MD: NDArray[np.floating], k: int) -> None:
+    """Raises `ClipcoreError` unless both are matrices of one width and k is at least 1."""
     if image_ND.ndim != 2 or caption_MD.ndim != 2 or image_ND.shape[1] != caption_MD.shape[1]:
         raise ClipcoreError(
             f"images {image_ND.shape} and captions {caption_MD.shape} must be matrices of one width;"
@@ -178,7 +179,8 @@ def _check(image_ND: NDArray[np.floating], caption_MD: NDArray[np.floating], k: 
         raise ClipcoreError(f"k must be at least 1, found {k}")
 
 
-def _fingerprint(image_ND: NDArray[np.floating], caption_MD: NDArray[np.floating], *numbers: int) -> str:
+def fingerprint(image_ND: NDArray[np.floating], caption_MD: NDArray[np.floating], *numbers: int) -> str:
+    """What a resumed search must share with the one before: shapes, numbers, and a thousand rows of each side."""
     digest = hashlib.sha256(repr((image_ND.shape, caption_MD.shape, *numbers)).encode())
     for vectors in (image_ND, caption_MD):
         some = np.linspace(0, max(len(vectors) - 1, 0), min(len(vectors), 1000)).astype(int)

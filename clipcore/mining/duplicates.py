@@ -1,0 +1,93 @@
+"""Exact and near duplicates of images and captions, and the groups that one decision settles.
+
+N images. A picture's fingerprint is a 9 × 8 difference hash (64 bits: what is brighter than its neighbour) and its 8 × 8
+thumbnail in colour, because a difference hash alone takes two skin tones or two colours of a flat drawing for one.
+Groups have a leader and no chains: each member is near its leader, so likeness does not creep along.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcore.errors import ClipcoreError
+from clipcore.mining.lexical import plain
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+WIDTH = 8 + 192  # bytes of a fingerprint
+NEAR_BITS = 2  # of 64
+NEAR_COLOUR = 6  # of 255, at any of the 64 places and three channels
+PROBES = 4  # 16-bit quarters of the hash: with at most 2 bits of difference two quarters are equal
+
+
+def fingerprint(picture: Any) -> Bytes:
+    """The fingerprint [200] of a PIL image; transparent parts are laid on white."""
+    from PIL import Image
+
+    if picture.mode in ("RGBA", "LA", "P"):
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(ground, picture)
+    colour = picture.convert("RGB")
+    grey = np.asarray(colour.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    hash_8 = np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
+    small = np.asarray(colour.resize((8, 8), Image.Resampling.BOX), dtype=np.uint8)
+    return np.concatenate((hash_8, small.ravel()))
+
+
+def hash_similarity(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDArray[np.float64]:
+    """1 − the share of the hash's 64 bits that differ [S]."""
+    different = np.bitwise_xor(fingerprint_NF[first_S, :8], fingerprint_NF[second_S, :8])
+    return 1.0 - np.bitwise_count(different).sum(axis=1) / 64.0
+
+
+def near(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDArray[np.bool_]:
+    """Whether two pictures are near duplicates [S]: hash and colours."""
+    alike = hash_similarity(fingerprint_NF, first_S, second_S) >= 1 - NEAR_BITS / 64
+    a, b = (fingerprint_NF[x, 8:].astype(np.int16) for x in (first_S, second_S))
+    return alike & (np.abs(a - b).max(axis=1) <= NEAR_COLOUR)
+
+
+def image_groups(hashes: Sequence[str], fingerprint_NF: Bytes | None = None) -> Ints:
+    """Each image's leader [N]: the first image with the same bytes or, with fingerprints, a near duplicate of it.
+
+    Raises `ClipcoreError` for fingerprints of another shape.
+    """
+    first: dict[str, int] = {}
+    leader_N = np.array([first.setdefault(h, i) for i, h in enumerate(hashes)], dtype=np.int64)
+    if fingerprint_NF is None:
+        return leader_N
+    if fingerprint_NF.shape != (len(hashes), WIDTH):
+        raise ClipcoreError(
+            f"fingerprints are {fingerprint_NF.shape} for {len(hashes)} images; give {WIDTH} bytes each"
+        )
+    quarters = fingerprint_NF[:, :8].reshape(len(hashes), PROBES, 2)
+    shelves: dict[tuple[int, bytes], list[int]] = {}
+    for i in range(len(hashes)):
+        if leader_N[i] != i:
+            leader_N[i] = leader_N[leader_N[i]]
+            continue
+        keys = [(q, quarters[i, q].tobytes()) for q in range(PROBES)]
+        known = np.array(sorted({x for key in keys for x in shelves.get(key, ())[:200]}), dtype=np.int64)
+        if len(known):
+            close = known[near(fingerprint_NF, known, np.full(len(known), i))]
+            if len(close):
+                leader_N[i] = close[0]
+                continue
+        for key in keys:
+            shelves.setdefault(key, []).append(i)
+    return leader_N
+
+
+def caption_groups(captions: Sequence[str]) -> Ints:
+    """Each caption's leader [M]: the first that says the same words in the same order, articles and case aside."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(plain(text), i) for i, text in enumerate(captions)], dtype=np.int64)
+
+
+def group_key(image_hash: str, caption: str) -> str:
+    """32 hex digits of a group: its leading image's hash and its leading caption's words."""
+    return hashlib.blake2b(f"{image_hash}\0{plain(caption)}".encode(), digest_size=16).hexdigest()

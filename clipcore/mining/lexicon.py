@@ -1,0 +1,124 @@
+"""Words that tell captions apart, by language: a category's values exclude each other. Pluggable: make a `Lexicon`.
+
+Values are named in English in every language, so that "rot" and "red" agree and "rot" and "blue" do not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """`words`: category → value → the words for it. `swaps`: words around which subject and object can change places.
+
+    `negation`: (word, its negated form) pairs. `articles` are dropped when captions are compared.
+    """
+
+    language: str
+    words: Mapping[str, Mapping[str, tuple[str, ...]]]
+    swaps: tuple[str, ...] = ()
+    negation: tuple[tuple[str, str], ...] = ()
+    articles: frozenset[str] = frozenset()
+
+    def value_of(self) -> dict[str, tuple[str, str]]:
+        """word → (category, value)."""
+        return {
+            word: (category, value)
+            for category, values in self.words.items()
+            for value, words in values.items()
+            for word in words
+        }
+
+
+def _same(*names: str) -> dict[str, tuple[str, ...]]:
+    return {name: (name,) for name in names}
+
+
+ENGLISH = Lexicon(
+    "en",
+    words={
+        "colour": {
+            **_same("red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "pink"),
+            "grey": ("grey", "gray"),
+        },
+        "shade": _same("dark", "medium", "light"),
+        "number": {
+            **_same(
+                "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"
+            ),
+            "one": ("one",),
+            "thirty": ("thirty",),
+        },
+        "size": {"big": ("big", "large", "huge"), "small": ("small", "little", "tiny")},
+        "height": _same("tall", "short"),
+        "side": {"left": ("left", "leftwards"), "right": ("right", "rightwards")},
+        "direction": {"up": ("up", "upwards"), "down": ("down", "downwards")},
+        "level": {"above": ("above", "over"), "below": ("below", "under", "beneath", "underneath")},
+        "depth": {"front": ("front",), "behind": ("behind",)},
+        "inside": {"in": ("inside",), "out": ("outside",)},
+        "material": _same("wooden", "metal", "plastic", "glass", "paper", "leather", "stone"),
+        "gender": {
+            "female": ("woman", "women", "girl", "female", "mrs"),
+            "male": ("man", "men", "boy", "male", "santa"),
+        },
+        "openness": {"open": ("open", "opened"), "closed": ("closed", "shut")},
+    },
+    swaps=(
+        "on",
+        "above",
+        "below",
+        "under",
+        "over",
+        "behind",
+        "beside",
+        "chasing",
+        "holding",
+        "riding",
+        "carrying",
+    ),
+    negation=(("with", "without"), ("without", "with"), ("is", "is not"), ("are", "are not")),
+    articles=frozenset(["a", "an", "the"]),
+)
+
+GERMAN = Lexicon(
+    "de",
+    words={
+        "colour": {
+            "red": ("rot", "rote", "roter", "rotes", "roten"),
+            "orange": ("orange", "orangefarbener"),
+            "yellow": ("gelb", "gelbe", "gelber", "gelbes"),
+            "green": ("grün", "grüne", "grüner", "grünes"),
+            "blue": ("blau", "blaue", "blauer", "blaues"),
+            "brown": ("braun", "braune", "brauner", "braunes"),
+            "black": ("schwarz", "schwarze", "schwarzer", "schwarzes"),
+            "white": ("weiß", "weiße", "weißer", "weißes"),
+            "grey": ("grau", "graue", "grauer", "graues"),
+        },
+        "shade": {
+            "dark": ("dunkle", "dunkel", "dunkler", "mitteldunkle"),
+            "medium": ("mittlere", "mitteldunkle", "mittelhelle"),
+            "light": ("helle", "hell", "heller", "mittelhelle"),
+        },
+        "number": {
+            "two": ("zwei",),
+            "three": ("drei",),
+            "four": ("vier",),
+            "five": ("fünf",),
+            "six": ("sechs",),
+            "seven": ("sieben",),
+            "eight": ("acht",),
+            "nine": ("neun",),
+            "ten": ("zehn",),
+        },
+        "size": {
+            "big": ("groß", "große", "großer", "großes"),
+            "small": ("klein", "kleine", "kleiner", "kleines"),
+        },
+        "side": {"left": ("links",), "right": ("rechts",)},
+        "direction": {"up": ("oben",), "down": ("unten",)},
+        "gender": {"female": ("frau", "frauen", "mädchen"), "male": ("mann", "männer", "junge")},
+    },
+    swaps=("auf", "über", "unter", "hinter", "neben"),
+    negation=(("mit", "ohne"), ("ohne", "mit"), ("ist", "ist nicht")),
+    articles=frozenset(["ein", "eine", "einen", "der", "die", "das"]),
+)

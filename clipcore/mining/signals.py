@@ -1,0 +1,187 @@
+"""What is known of each candidate, as numbers: all of `SIGNALS`, for many candidates at once.
+
+Legend: N images, M captions, D embedding, S candidates, F signals, E own partners of candidates (ragged).
+Rarity: −log10 of the share of random pairs of the same data that are more alike, 0 … 4; comparable across models.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipcore.mining.duplicates import Bytes, hash_similarity
+from clipcore.mining.lexical import CaptionWords
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+SIGNALS = (
+    "rarity",  # of the cosine of image and caption
+    "margin",  # cosine minus the image's own best, in standard deviations of random pairs
+    "rank_margin",  # the same against the caption's own best image
+    "mutual",  # among each other's three nearest
+    "caption_rarity",  # text tower: the caption against the image's own
+    "overlap",  # weighted Jaccard index of their words
+    "contained",  # share of the caption's words that an own caption has
+    "conflict",  # categories (colour, number …) in which they exclude each other
+    "same_caption",  # the same words as an own caption
+    "image_rarity",  # image tower: the image against the caption's own
+    "hash_similarity",  # perceptual hash of the two
+    "same_image",  # near duplicate of an own image of the caption, or the same bytes
+    "agreement",  # past verdicts on neighbouring candidates, −1 … 1
+)
+RANDOM = 20_000  # random pairs behind a rarity; more would not change the first decimal
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Items:
+    """The data set as arrays: vectors, groups, words, and who belongs to whom (as sorted ragged rows)."""
+
+    image_ND: NDArray[np.float32]
+    caption_MD: NDArray[np.float32]
+    pair_P2: Ints
+    image_group_N: Ints
+    caption_group_M: Ints
+    words: CaptionWords
+    fingerprint_NF: Bytes | None = None
+    seed: int = 0
+    tails: dict[str, Floats] = field(default_factory=dict)
+
+    def own(self, side: int, at_S: Ints) -> tuple[Ints, Ints]:
+        """(candidate [E], partner [E]) of each candidate's image (side 0) or caption (side 1), by candidate."""
+        order = np.lexsort((self.pair_P2[:, 1 - side], self.pair_P2[:, side]))
+        keys, partner = self.pair_P2[order, side], self.pair_P2[order, 1 - side]
+        low, high = np.searchsorted(keys, at_S, "left"), np.searchsorted(keys, at_S, "right")
+        count = high - low
+        shift = np.repeat(low - np.concatenate(([0], np.cumsum(count)[:-1])), count)
+        return np.repeat(np.arange(len(at_S)), count), partner[shift + np.arange(count.sum())]
+
+    def tail(self, name: str) -> Floats:
+        """The sorted cosines of random image-caption, caption-caption or image-image pairs."""
+        if name not in self.tails:
+            rng = np.random.default_rng(self.seed)
+            left, right = {
+                "cross": (self.image_ND, self.caption_MD),
+                "caption": (self.caption_MD, self.caption_MD),
+                "image": (self.image_ND, self.image_ND),
+            }[name]
+            a, b = rng.integers(0, len(left), RANDOM), rng.integers(0, len(right), RANDOM)
+            differ = (a != b) | (name == "cross")
+            found = cosine(left, right, a[differ], b[differ])
+            self.tails[name] = np.sort(found) if len(found) else np.zeros(1)
+        return self.tails[name]
+
+    def rarity(self, name: str, cosine_S: Floats) -> Floats:
+        """−log10 of the share of random pairs at or above [S]."""
+        tail = self.tail(name)
+        above = len(tail) - np.searchsorted(tail, cosine_S, "left")
+        return -np.log10((above + 1) / (len(tail) + 1))
+
+
+def cosine(left: NDArray[np.float32], right: NDArray[np.float32], a_S: Ints, b_S: Ints) -> Floats:
+    """⟨left[a], right[b]⟩ [S], a chunk at a time."""
+    parts = [
+        np.einsum("sd,sd->s", left[a_S[at : at + CHUNK]], right[b_S[at : at + CHUNK]])
+        for at in range(0, len(a_S), CHUNK)
+    ]
+    return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+
+
+def largest(num: int, where_E: Ints, value_E: Floats, missing: float = 0.0) -> Floats:
+    """The largest value of each candidate's partners [num]; `missing` where it has none."""
+    out = np.full(num, -np.inf)
+    np.maximum.at(out, where_E, value_E)
+    return np.where(np.isneginf(out), missing, out)
+
+
+def gather(
+    items: Items,
+    candidate_S2: Ints,
+    *,
+    verdict_V2: Ints,
+    is_match_V: NDArray[np.bool_],
+    mutual_S: NDArray[np.bool_],
+) -> tuple[Floats, Floats]:
+    """(signals [S, F] in the order of `SIGNALS`, cosine [S]). A candidate's own verdict and its own pair are not used."""
+    i, c = candidate_S2[:, 0], candidate_S2[:, 1]
+    num, spread = len(i), max(float(items.tail("cross").std()), 1e-9)
+    score = cosine(items.image_ND, items.caption_MD, i, c)
+    s, own = _others(*items.own(0, i), c)
+    t, mate = _others(*items.own(1, c), i)
+    words, at = items.words, {}
+    at["rarity"] = items.rarity("cross", score)
+    own_score = largest(num, s, cosine(items.image_ND, items.caption_MD, i[s], own), np.nan)
+    mate_score = largest(num, t, cosine(items.image_ND, items.caption_MD, mate, c[t]), np.nan)
+    at["margin"] = np.nan_to_num((score - own_score) / spread)
+    at["rank_margin"] = np.nan_to_num((score - mate_score) / spread)
+    at["mutual"] = mutual_S.astype(np.float64)
+    text = cosine(items.caption_MD, items.caption_MD, own, c[s])
+    at["caption_rarity"] = largest(num, s, items.rarity("caption", text))
+    at["overlap"] = largest(num, s, words.overlap(own, c[s]))
+    at["contained"] = largest(num, s, words.contained(own, c[s]))
+    at["conflict"] = -largest(num, s, -words.conflict(own, c[s]))
+    at["same_caption"] = largest(num, s, (items.caption_group_M[own] == items.caption_group_M[c[s]]) * 1.0)
+    look = cosine(items.image_ND, items.image_ND, mate, i[t])
+    at["image_rarity"] = largest(num, t, items.rarity("image", look))
+    prints = items.fingerprint_NF
+    alike = np.full(len(t), 0.5) if prints is None else hash_similarity(prints, mate, i[t])
+    at["hash_similarity"] = largest(num, t, alike, 0.5)
+    at["same_image"] = largest(num, t, (items.image_group_N[mate] == items.image_group_N[i[t]]) * 1.0)
+    at["agreement"] = _agreement(items, candidate_S2, verdict_V2, is_match_V)
+    return np.stack([at[name] for name in SIGNALS], axis=1), score
+
+
+def _others(where_E: Ints, partner_E: Ints, not_S: Ints) -> tuple[Ints, Ints]:
+    keep = partner_E != not_S[where_E]
+    return where_E[keep], partner_E[keep]
+
+
+def _agreement(items: Items, candidate_S2: Ints, verdict_V2: Ints, is_match_V: NDArray[np.bool_]) -> Floats:
+    """Verdicts on the same image (or caption) and a like caption (or image): their weighted mean, shrunk to 0."""
+    num, total, weight = len(candidate_S2), np.zeros(len(candidate_S2)), np.ones(len(candidate_S2))
+    for side, other in ((0, items.caption_MD), (1, items.image_ND)):
+        group = (items.image_group_N, items.caption_group_M)[side]
+        order = np.argsort(group[verdict_V2[:, side]], kind="stable")
+        keys, at_S = group[verdict_V2[order, side]], group[candidate_S2[:, side]]
+        low, high = np.searchsorted(keys, at_S, "left"), np.searchsorted(keys, at_S, "right")
+        count = high - low
+        shift = np.repeat(low - np.concatenate(([0], np.cumsum(count)[:-1])), count)
+        where, verdict = np.repeat(np.arange(num), count), order[shift + np.arange(count.sum())]
+        differs = (verdict_V2[verdict] != candidate_S2[where]).any(axis=1)
+        where, verdict = where[differs], verdict[differs]
+        near = cosine(other, other, verdict_V2[verdict, 1 - side], candidate_S2[where, 1 - side])
+        kernel = np.clip(near, 0, 1) ** 8
+        np.add.at(total, where, kernel * np.where(is_match_V[verdict], 1.0, -1.0))
+        np.add.at(weight, where, kernel)
+    return total / weight
+
+
+def reasons(items: Items, candidate_S2: Ints, signal_SF: Floats, captions: Sequence[str]) -> list[list[str]]:
+    """Short sentences for a person, by candidate."""
+    from clipcore.mining.lexical import compare
+
+    i, c = candidate_S2[:, 0], candidate_S2[:, 1]
+    s, own = items.own(0, i)
+    near = items.words.overlap(own, c[s])
+    best = np.full(len(i), -1)
+    order = np.argsort(near, kind="stable")
+    best[s[order]] = own[order]  # the last written is the largest
+    at = {name: signal_SF[:, f] for f, name in enumerate(SIGNALS)}
+    found = []
+    for n in range(len(i)):
+        say = []
+        if at["same_caption"][n]:
+            say.append("says the same words as the image's own caption")
+        if at["same_image"][n]:
+            say.append("the caption's own image is the same picture")
+        if at["margin"][n] > 0:
+            say.append("the model ranks it above the image's own caption")
+        differ = compare(captions[best[n]], captions[c[n]]) if best[n] >= 0 else None
+        if differ and at["overlap"][n] > 0.3 and (differ.only_first or differ.only_second):
+            left, right = " ".join(differ.only_first) or "nothing", " ".join(differ.only_second) or "nothing"
+            say.append(f"differs in {left} / {right}")
+        if at["mutual"][n] and not say:
+            say.append("image and caption are each other's nearest")
+        found.append(say)
+    return found

@@ -1,0 +1,109 @@
+"""Written negatives: a caption with one thing changed, so that it is no longer true of its image.
+
+By lexicon and rules: colour, number, size, side and the other categories of the lexicon, negation, and subject against
+object. Each is checked against all captions: what another image says is no negative.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clipcore.errors import ClipcoreError
+from clipcore.mining.lexical import WORD, plain
+from clipcore.mining.lexicon import ENGLISH, Lexicon
+
+
+@dataclass(frozen=True)
+class Written:
+    """`text`: the caption at place `caption` with `was` changed to `now`; `kind`: a category, negation or order."""
+
+    caption: int
+    text: str
+    kind: str
+    was: str
+    now: str
+
+
+def write_negatives(
+    captions: Sequence[str],
+    *,
+    lexicon: Lexicon = ENGLISH,
+    num_negatives: int = 2,
+    only: Sequence[int] | None = None,
+) -> list[Written]:
+    """Up to `num_negatives` edits of each caption (of the places `only`), of different kinds first.
+
+    None says the same words as any caption. Raises `ClipcoreError` for num_negatives below 1.
+    """
+    if num_negatives < 1:
+        raise ClipcoreError(f"num_negatives is {num_negatives}; ask for at least 1")
+    taken, found = _sayings(captions, lexicon), []
+    for place in range(len(captions)) if only is None else only:
+        fresh = [w for w in _edits(place, captions[place], lexicon) if _saying(w.text, lexicon) not in taken]
+        by_kind: dict[str, list[Written]] = {}
+        for w in fresh:
+            by_kind.setdefault(w.kind, []).append(w)
+        turns = max((len(some) for some in by_kind.values()), default=0)
+        dealt = [some[turn] for turn in range(turns) for some in by_kind.values() if turn < len(some)]
+        for w in dealt[:num_negatives]:
+            taken.add(_saying(w.text, lexicon))
+            found.append(w)
+    return found
+
+
+def check_written(text: str, captions: Sequence[str], *, lexicon: Lexicon = ENGLISH) -> str:
+    """A person's own wording, stripped. Raises `ClipcoreError` when it is empty or some caption says the same."""
+    text = " ".join(text.split())
+    if not text:
+        raise ClipcoreError("the wording is empty; write a caption that is not true of the image")
+    if _saying(text, lexicon) in _sayings(captions, lexicon):
+        raise ClipcoreError(f"{text!r} is another image's caption already; decide that candidate instead")
+    return text
+
+
+def _saying(text: str, lexicon: Lexicon) -> str:
+    return plain(text, (lexicon,))
+
+
+def _sayings(captions: Sequence[str], lexicon: Lexicon) -> set[str]:
+    return {_saying(text, lexicon) for text in captions}
+
+
+def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
+    value_of = lexicon.value_of()
+    for match in WORD.finditer(text):
+        word = match.group()
+        for part_at, part in _parts(word):
+            category, value = value_of.get(part.casefold(), ("", ""))
+            start = match.start() + part_at
+            for other, some in lexicon.words.get(category, {}).items():
+                if other != value:
+                    now = _cased(some[0], part)
+                    edited = _article(text[:start], now) + now + text[start + len(part) :]
+                    yield Written(place, edited, category, part, now)
+    for was, now in lexicon.negation:
+        for match in WORD.finditer(text):
+            if match.group().casefold() == was:
+                yield Written(place, text[: match.start()] + now + text[match.end() :], "negation", was, now)
+    for swap in lexicon.swaps:
+        left, middle, right = text.partition(f" {swap} ")
+        if middle and left.casefold() != right.casefold():
+            turned = f"{_cased(right, left)} {swap} {left[:1].lower()}{left[1:]}"
+            yield Written(place, turned, "order", left, right)
+
+
+def _parts(word: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    for part in word.split("-"):
+        yield at, part
+        at += len(part) + 1
+
+
+def _article(before: str, word: str) -> str:
+    """English: "a red" becomes "an orange"."""
+    vowel = word[:1].lower() in "aeiou"
+    return re.sub(r"\b([Aa])n? $", r"\1n " if vowel else r"\1 ", before)
+
+
+def _cased(word: str, like: str) -> str:
+    return word[:1].upper() + word[1:] if like[:1].isupper() else word
