@@ -34,14 +34,14 @@ class Vectors:
 
 
 def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
-    """The kept vectors when they cover the data set, else computed now, with progress; raises Stopped."""
+    """The kept vectors, completed by those of items that came since, with progress; raises Stopped."""
     with context.database.reading() as session:
         images = session.execute(_living(Image, Image.sha256, data_set_id)).all()
         captions = session.execute(_living(Caption, Caption.text, data_set_id)).all()
         kept = _kept(session, context.media, data_set_id, model.id)
     if kept is not None and _covers(kept, [r.id for r in images], [r.id for r in captions]):
         return kept
-    fresh = _compute(context, model, images, captions)
+    fresh = _completed(context, model, kept, images, captions)
     keys = (
         put_vectors(context.media, fresh.image_ids_I, fresh.image_ID),
         put_vectors(context.media, fresh.caption_ids_C, fresh.caption_CD),
@@ -73,6 +73,44 @@ def _kept(session: Session, media: MediaStore, data_set_id: int, model_id: int) 
 def _covers(kept: Vectors, image_ids: Sequence[int], caption_ids: Sequence[int]) -> bool:
     same_images = np.array_equal(kept.image_ids_I, np.array(image_ids, dtype=np.int64))
     return same_images and np.array_equal(kept.caption_ids_C, np.array(caption_ids, dtype=np.int64))
+
+
+def _completed(
+    context: JobContext,
+    model: Model,
+    kept: Vectors | None,
+    images: Sequence[Any],
+    captions: Sequence[Any],
+) -> Vectors:
+    """The vectors of all items in the order given; only what is not kept passes the towers."""
+    if kept is None:
+        return _compute(context, model, images, captions)
+    image_at = {id_: place for place, id_ in enumerate(kept.image_ids_I.tolist())}
+    caption_at = {id_: place for place, id_ in enumerate(kept.caption_ids_C.tolist())}
+    new_images = [row for row in images if row.id not in image_at]
+    new_captions = [row for row in captions if row.id not in caption_at]
+    fresh = _compute(context, model, new_images, new_captions) if new_images or new_captions else None
+    return Vectors(
+        np.array([row.id for row in images], dtype=np.int64),
+        _joined(images, image_at, kept.image_ID, None if fresh is None else fresh.image_ID),
+        np.array([row.id for row in captions], dtype=np.int64),
+        _joined(captions, caption_at, kept.caption_CD, None if fresh is None else fresh.caption_CD),
+    )
+
+
+def _joined(
+    rows: Sequence[Any],
+    at: dict[int, int],
+    kept_ND: NDArray[np.float16],
+    fresh_ND: NDArray[np.float16] | None,
+) -> NDArray[np.float16]:
+    """Kept rows by id, and the fresh ones, which come in the order of the ids that are not kept."""
+    found = np.zeros((len(rows), kept_ND.shape[1]), np.float16)
+    is_kept = np.array([row.id in at for row in rows], dtype=bool)
+    found[is_kept] = kept_ND[[at[row.id] for row in rows if row.id in at]]
+    if fresh_ND is not None and not is_kept.all():
+        found[~is_kept] = fresh_ND
+    return found
 
 
 def _compute(context: JobContext, model: Model, images: Sequence[Any], captions: Sequence[Any]) -> Vectors:

@@ -62,6 +62,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
         context.check()
     written = _written(facts)
     context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
+    vectors_of(context, data_set_id, model)  # the written captions' too, so that a run need not compute them
     context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})
     context.report(
         "log", {"text": f"{len(found)} suggestions; the proposal has seen {found.num_verdicts} verdicts"}
