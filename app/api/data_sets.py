@@ -1,7 +1,7 @@
 """Data sets: the list, the import, mining, the queue and the progress of decisions."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -21,6 +21,7 @@ from app.store.reads.data_sets import (
     get_data_set,
     latest_job,
     list_data_sets,
+    mined_numbers,
     num_decided,
     num_open,
     progress,
@@ -46,6 +47,9 @@ class DataSetView:
     licence: str
     import_job: JobView | None
     mining_job: JobView | None
+    mined: (
+        dict[str, Any] | None
+    )  # numbers before work: rate of false negatives, collisions per epoch, quality
 
 
 class NewDataSet(BaseModel):
@@ -167,4 +171,5 @@ def _view(session: Session, data_set: DataSet) -> DataSetView:
         licence=data_set.licence,
         import_job=views["import"],
         mining_job=views["mine"],
+        mined=mined_numbers(session, data_set.id),
     )

@@ -101,6 +101,18 @@ def test_keys_become_verdicts_the_next_item_shows_at_once_and_z_takes_one_back(p
     )
 
 
+def test_data_tab_tells_what_mining_expects_before_any_work(page, nearmiss):
+    mined = nearmiss.wait("the numbers", lambda: nearmiss.get("/api/data-sets/1")["mined"])
+    assert (
+        mined["false_negatives"]["low"]
+        <= mined["false_negatives"]["rate"]
+        <= mined["false_negatives"]["high"]
+    )
+    page.get_by_role("tab", name="Data").click()
+    page.wait_for_selector(".nm-expected")
+    assert "at batch 256" in page.locator(".nm-expected").inner_text()
+
+
 def test_one_click_trains_shows_it_live_survives_a_reload_and_gives_a_plain_checkpoint(
     page, nearmiss, tmp_path
 ):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.store.models import ANSWERS, CurrentVerdict, DataSet, Job, Suggestion, Verdict
+from app.store.models import ANSWERS, CurrentVerdict, DataSet, Event, Job, Suggestion, Verdict
 
 # a literal, not a parameter: SQLite uses the partial index for nothing else (200,000 rows: 234 ms without it)
 IS_OPEN = Suggestion.state == literal_column("'open'")
@@ -40,6 +41,13 @@ def latest_job(session: Session, data_set_id: int, kind: str) -> Job | None:
     """The latest job of a kind on a data set."""
     query = select(Job).where(Job.data_set_id == data_set_id, Job.kind == kind)
     return session.scalar(query.order_by(Job.id.desc()).limit(1))
+
+
+def mined_numbers(session: Session, data_set_id: int) -> dict[str, Any] | None:
+    """What the latest mining told before any work: false negatives with interval, collisions, the proposal's quality."""
+    query = select(Event.body).join(Job, Job.id == Event.job_id)
+    query = query.where(Job.data_set_id == data_set_id, Job.kind == "mine", Event.kind == "mined")
+    return session.scalar(query.order_by(Event.id.desc()).limit(1))
 
 
 def num_open(session: Session, data_set_id: int) -> int:

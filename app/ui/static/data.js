@@ -1,7 +1,7 @@
 // Data: the data sets, an import from a folder or file on this machine, and the search for suggestions.
 
 import { get, post } from "./api.js";
-import { fill, h, notice, number, seconds } from "./dom.js";
+import { fill, h, notice, number, percent, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
@@ -85,6 +85,7 @@ class Data {
       { class: set.id === state.dataSetId ? "nm-set nm-chosen" : "nm-set" },
       h("button", { type: "button", class: "nm-link", onclick: () => choose(set.id) }, set.name),
       h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${number(set.num_open_suggestions)} suggestions`),
+      expected(set.mined),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       mine,
@@ -114,6 +115,20 @@ class Data {
     }
     button.disabled = false;
   }
+}
+
+// Numbers before work: what the last mining expects, and how good its proposal was on verdicts that it had not seen.
+function expected(mined) {
+  const found = mined?.false_negatives;
+  if (!found) return null;
+  const share = (value) => percent(value, 2);
+  const lines = [
+    `About ${number(Math.round(found.count))} captions are expected to be true of images that they are not paired with (${share(found.rate)} of all candidates, between ${share(found.low)} and ${share(found.high)}).`,
+    `An epoch would meet them as negatives ${number(Math.round(mined.collisions_per_epoch["256"]))} times at batch 256, ${number(Math.round(mined.collisions_per_epoch["4096"]))} times at 4,096.`,
+  ];
+  const quality = mined.quality;
+  if (quality?.average_precision) lines.push(`The proposal on ${number(quality.num_verdicts)} verdicts that it had not seen: average precision ${percent(quality.average_precision)}, calibration error ${percent(quality.calibration_error)}.`);
+  return h("p", { class: "nm-meta nm-expected" }, lines.join(" "));
 }
 
 function job(what, j) {
