@@ -70,9 +70,10 @@ def test_board_shows_an_anchor_keys_mark_exceptions_enter_saves_all_and_z_takes_
     page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
     after = nearmiss.get("/api/data-sets/1/progress")["decided"]
     changed = {answer: after[answer] - before[answer] for answer in after}
-    assert sum(changed.values()) == count
-    yes = sum("Yes" in text for text in proposed)
-    assert changed["match"] == yes + (1 if "No" in proposed[0] else -1)
+    yes = sum("Yes" in text for text in proposed) + (1 if "No" in proposed[0] else -1)
+    no = sum("No" in text for text in proposed) + (-1 if "No" in proposed[0] else 0)
+    assert changed["match"] >= yes and changed["no_match"] >= no  # an answer also settles its near duplicates
+    assert sum(changed.values()) >= count
     page.keyboard.press("z")
     page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
     nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/progress")["decided"] == before)
@@ -84,7 +85,10 @@ def test_keys_become_verdicts_the_next_item_shows_at_once_and_z_takes_one_back(p
     page.get_by_role("button", name="Focus").click()
     page.wait_for_selector(".nm-desk", timeout=60_000)
     before = nearmiss.get("/api/data-sets/1/progress")["decided"]
-    for key, _ in KEYS:
+    expected = dict.fromkeys(before, 0)
+    for key, answer in KEYS:
+        about_pair = page.locator(".nm-ask h2").inner_text().startswith("The data set pairs")
+        expected["broken_pair" if about_pair and answer == "no_match" else answer] += 1
         shown = page.locator("#nm-curate").get_attribute("data-suggestion")
         page.keyboard.press(key)
         assert page.locator("#nm-curate").get_attribute("data-suggestion") != shown, (
@@ -92,12 +96,17 @@ def test_keys_become_verdicts_the_next_item_shows_at_once_and_z_takes_one_back(p
         )
     page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
     after = nearmiss.get("/api/data-sets/1/progress")["decided"]
-    assert {a: after[a] - before[a] for a in after} == {answer: 1 for _, answer in KEYS}
+    assert all(
+        after[a] - before[a] >= expected[a] for a in after
+    )  # an answer also settles its near duplicates
+    assert sum(after.values()) - sum(before.values()) >= len(KEYS)
     page.keyboard.press("z")
     page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
     nearmiss.wait(
         "the undo",
-        lambda: nearmiss.get("/api/data-sets/1/progress")["decided"]["broken_pair"] == before["broken_pair"],
+        lambda: (
+            nearmiss.get("/api/data-sets/1/progress")["decided"]["broken_pair"] == after["broken_pair"] - 1
+        ),
     )
 
 
