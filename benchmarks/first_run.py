@@ -3,8 +3,8 @@
     python benchmarks/first_run.py [--warm-cache]
 
 Clones this repository's HEAD into a temporary folder and runs `make run` there; package downloads start from an empty
-cache unless --warm-cache. Verdicts come by key in headless Chromium under a fixed rule (yes when the page says that
-the pictures are the same bytes, else no), so the gain on held-out is what that rule buys, not what a person would.
+cache unless --warm-cache. Verdicts come by key in headless Chromium under a fixed rule (yes when
+the page says that the pictures are the same, else no), so the gain on held-out is what that rule buys, not what a person would.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def decide(page: Page) -> list[float]:
     page.evaluate(SHOWN)
     time.sleep(1)
     for _ in range(NUM_VERDICTS):
-        same = "same bytes" in page.locator(".nm-desk .nm-meta").first.inner_text()
+        same = "same picture" in page.locator(".nm-desk .nm-meta").first.inner_text()
         page.keyboard.press("y" if same else "n")
         time.sleep(PAUSE_S)
     page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
