@@ -98,7 +98,10 @@ def _picture(value: Any, root: Path, where: str, anywhere: bool) -> tuple[str, P
         return Rejected(where, f"{data[:80]!r} is an address on the web; download it first, with img2dataset")
     if "\0" in data or len(data) > 4096:
         return Rejected(where, f"{data[:40]!r} is no path; correct it")
-    path = (root / data).resolve()
+    try:
+        path = (root / data).resolve()
+    except (OSError, ValueError, RuntimeError):  # half a surrogate pair, a circle of links
+        return Rejected(where, f"{data[:80]!r} is no path; correct it")
     if not anywhere and not path.is_relative_to(root.resolve()):
         return Rejected(where, f"{data!r} lies outside the folder; put the picture inside it")
     try:
@@ -109,4 +112,8 @@ def _picture(value: Any, root: Path, where: str, anywhere: bool) -> tuple[str, P
 
 
 def _list(found: Sequence[str]) -> str:
-    return ", ".join(name[:60] for name in found[:30]) or "none"
+    return ", ".join(_sayable(str(name)[:60]) for name in found[:30]) or "none"
+
+
+def _sayable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -195,3 +195,16 @@ def test_hostile_parquet_and_web_addresses_are_sentences(place):
         read(place / "x.parquet")
     (place / "x.csv").write_text("image,caption\nhttp://10.0.0.1/a.png,secret\n")
     assert "img2dataset" in read(place / "x.csv")[1][0].reason
+
+
+def test_surrogates_and_nul_in_names_are_refused_and_can_be_written_down(place):
+    lines = [
+        {"image": "\ud800.png", "caption": "x"},
+        {"\ud800": "x", "pic": "y"},
+        {"image": "a\0.png", "caption": "x"},
+        {"image": "0.png", "caption": "fine"},
+    ]
+    (place / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows, refused = read(place / "x.jsonl")
+    assert told(rows) == [("0.png", "fine")] and [r.where for r in refused] == ["line 1", "line 2", "line 3"]
+    assert all(r.reason.encode() for r in refused)
