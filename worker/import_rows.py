@@ -63,15 +63,21 @@ def _checked(
     pool: ProcessPoolExecutor, media_url: str, batch: list[Row | Rejected], rejected: list[str]
 ) -> Iterator[NewRow]:
     rows = [row for row in batch if isinstance(row, Row)]
-    rejected += [f"{row.where}: {row.reason}" for row in batch if isinstance(row, Rejected)]
+    rejected += [_sayable(f"{row.where}: {row.reason}") for row in batch if isinstance(row, Rejected)]
     for row, found in zip(rows, pool.map(_keep, rows, [media_url] * len(rows), chunksize=16), strict=True):
         try:
             if isinstance(found, str):
                 raise NearmissError(found)
+            clean(row.key, what="picture's name", limit=4096)
             text = clean(row.caption, what="caption")
             yield NewRow(row.key, found.sha256, found.width, found.height, text, row.split)
         except NearmissError as error:
-            rejected.append(f"{row.where or row.key}: {error}")
+            rejected.append(_sayable(f"{row.where or row.key}: {error}"))
+
+
+def _sayable(text: str) -> str:
+    """File names and columns may hold half a surrogate pair, which no report and no database takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _keep(row: Row, media_url: str) -> Picture | str:

@@ -23,7 +23,7 @@ def import_data_set(
     """
     name, source = clean(name, what="name", limit=200), clean(source, what="source")
     chosen: SourceKind = kind or ("demo" if source == "demo" else "path")
-    if chosen == "path" and not Path(source).expanduser().exists():
+    if chosen == "path" and not source.startswith("hf:") and not Path(source).expanduser().exists():
         raise NotFound(f"there is no folder or file {source!r} on the server; check the path")
     if session.scalar(select(DataSet.id).where(DataSet.name == name)) is not None:
         raise Conflict(f"a data set named {name!r} exists already; choose another name")

@@ -25,7 +25,9 @@ def run(source: str, name: str, *, wait: bool) -> None:
     settings = get_settings()
     database = Database(settings)
     check(database.engine)
-    path = source if source == "demo" else str(Path(source).expanduser().resolve())
+    path = (
+        source if source == "demo" or source.startswith("hf:") else str(Path(source).expanduser().resolve())
+    )
     with database.transaction() as session:
         job_id = import_data_set(session, name=name, source=path, person=settings.person).id
     view = _follow(database, job_id, wait=wait)
