@@ -71,7 +71,7 @@ def other_names(drawing: Drawing, turn: int) -> str:
     names = [n.strip(":").replace("_", " ") for n in about.get("alias", ())]
     names = [n for n in names if n and n.casefold() != drawing.caption.casefold()]
     languages = [about.get(x, "").strip(":").replace("_", " ") for x in ("de", "fr", "es")]
-    return (names + languages[turn % 3 :] + languages + [drawing.caption])[0]
+    return next(n for n in (*names, *languages[turn % 3 :], *languages, drawing.caption) if n)
 
 
 def variant(png: bytes, rng: Any, fixed: bool) -> Any:
