@@ -23,7 +23,6 @@ from app.store.models import Answer, BulkCheck
 from app.store.reads.slices import Band, BlindItem, blind_items, open_bands
 
 router = APIRouter(prefix="/api")
-AHEAD = 30  # items of the sample handed out at a time
 Part = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -97,7 +96,7 @@ def start(data_set_id: Id, body: NewCheck, database: Db, person: Person) -> Chec
 
 @router.get("/bulk-checks/{check_id}")
 def one(check_id: Id, database: Db) -> CheckView:
-    """How a check stands, with the next items of its sample."""
+    """How a check stands, with the items of its sample that are left."""
     with database.reading() as session:
         return _view(session, get_check(session, check_id), items=True)
 
@@ -114,7 +113,7 @@ def apply(check_id: Id, database: Db, person: Person) -> CheckView:
 
 def _view(session: Session, check: BulkCheck, *, items: bool = False) -> CheckView:
     result = result_of(session, check)
-    ahead = unjudged(session, check)[:AHEAD] if items else []
+    ahead = unjudged(session, check) if items else []  # all: a key is never lost to a reload
     return CheckView(
         id=check.id,
         data_set_id=check.data_set_id,

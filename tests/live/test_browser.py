@@ -31,7 +31,10 @@ def browser():
 def page(browser, nearmiss):
     complaints = []
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    lost = "net::ERR_INTERNET_DISCONNECTED"  # only where a test takes the network away
+    page.on(
+        "console", lambda m: complaints.append(m.text) if m.type == "error" and lost not in m.text else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(nearmiss.address)
     yield page
@@ -168,3 +171,57 @@ def test_page_attaches_again_when_the_web_process_dies_during_a_run(browser, nea
     assert page.locator(".nm-run .nm-error").count() == 0
     assert "watched" in page.locator(".nm-run h2").inner_text()
     page.close()
+
+
+def test_sweep_judges_a_blind_sample_applies_the_rest_and_one_undo_takes_it_back(page, nearmiss):
+    page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Sweep").click()
+    page.wait_for_selector(".nm-sweep-form", timeout=60_000)
+    before = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    fields = page.locator(".nm-sweep-fields select")
+    fields.nth(0).select_option("no_match")
+    fields.nth(3).select_option("0.1")
+    page.get_by_role("button", name="Draw the sample").click()
+    page.wait_for_selector(".nm-sweep .nm-picture img")
+    shown = page.locator(".nm-sweep").inner_text()
+    assert "%" not in shown and "Suggested" not in shown, "the sample is blind"
+    for at in range(29):  # 0 of 29 bounds the error at 9.8 %
+        assert page.locator(".nm-sweep-result").count() == 0, f"the result came after {at} answers"
+        page.keyboard.press("n")
+        page.wait_for_function(
+            "n => document.querySelector('.nm-sweep-result') || document.querySelector('.nm-sweep progress').value === n",
+            arg=at + 1,
+        )
+    page.wait_for_selector(".nm-sweep-result", timeout=20_000)
+    assert "0 of 29" in page.locator(".nm-sweep-result").inner_text()
+    assert "9.81 %" in page.locator(".nm-bound").inner_text()
+    judged = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    page.locator(".nm-sweep-result .nm-primary").click()
+    page.wait_for_selector("text=Take all of them back", timeout=60_000)
+    after = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    assert after["no_match"] - judged["no_match"] > 20
+    page.reload()
+    page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Focus").click()
+    page.wait_for_selector(".nm-desk .nm-picture img", timeout=30_000)
+    page.keyboard.press("z")
+    nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/progress")["decided"] == judged)
+    assert judged["no_match"] > before["no_match"]
+
+
+def test_verdicts_given_offline_are_kept_and_reach_the_server_once(page, nearmiss):
+    page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Focus").click()
+    page.wait_for_selector(".nm-desk .nm-picture img", timeout=60_000)
+    page.wait_for_timeout(500)  # the pictures ahead are there
+    before = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    page.context.set_offline(True)
+    for _ in range(5):
+        page.keyboard.press("n")
+        page.wait_for_timeout(120)
+    page.wait_for_function("/offline: 5/.test(document.querySelector('.nm-sync').textContent)")
+    assert nearmiss.get("/api/data-sets/1/progress")["decided"] == before
+    page.context.set_offline(False)
+    page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'", timeout=30_000)
+    after = nearmiss.get("/api/data-sets/1/progress")["decided"]
+    assert sum(after.values()) - sum(before.values()) >= 5
