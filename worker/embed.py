@@ -32,6 +32,17 @@ class Vectors:
     caption_ids_C: NDArray[np.int64]
     caption_CD: NDArray[np.float16]
 
+    def of(self, image_ids: Sequence[int], caption_ids: Sequence[int]) -> "Vectors":
+        """Those of the given items only, in the order of this."""
+        images = np.isin(self.image_ids_I, image_ids)
+        captions = np.isin(self.caption_ids_C, caption_ids)
+        return Vectors(
+            self.image_ids_I[images],
+            self.image_ID[images],
+            self.caption_ids_C[captions],
+            self.caption_CD[captions],
+        )
+
 
 def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
     """The kept vectors, completed by those of items that came since, with progress; raises Stopped."""

@@ -73,7 +73,9 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
 def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vectors) -> Facts:
     """Everything that mining asks of the database."""
     pairs = session.execute(
-        select(Pair.image_id, Pair.caption_id, Pair.split).where(Pair.data_set_id == data_set_id)
+        select(Pair.image_id, Pair.caption_id, Pair.split).where(
+            Pair.data_set_id == data_set_id, Pair.retired_at.is_(None)
+        )
     ).all()
     hashes = _named(session, Image.id, Image.sha256, Image.data_set_id == data_set_id)
     texts = _named(session, Caption.id, Caption.text, Caption.data_set_id == data_set_id)
@@ -83,10 +85,7 @@ def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vecto
         .where(CurrentVerdict.data_set_id == data_set_id)
         .order_by(CurrentVerdict.verdict_id)
     ).all()
-    paired = np.isin(vectors.caption_ids_C, [p.caption_id for p in pairs])
-    vectors = Vectors(
-        vectors.image_ids_I, vectors.image_ID, vectors.caption_ids_C[paired], vectors.caption_CD[paired]
-    )
+    vectors = vectors.of([p.image_id for p in pairs], [p.caption_id for p in pairs])
     image_at = {int(id_): place for place, id_ in enumerate(vectors.image_ids_I)}
     caption_at = {int(id_): place for place, id_ in enumerate(vectors.caption_ids_C)}
     own = _places(pairs, image_at, caption_at)

@@ -4,6 +4,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -19,6 +20,7 @@ MIME_TYPES = {
     "TIFF": "image/tiff",
 }
 THUMBNAILS_PX = (256, 512)
+WORKING_PX = 2 * max(THUMBNAILS_PX)  # larger pictures are reduced to about this as they are decoded
 MAX_PIXELS = 60_000_000  # a 60-megapixel photograph; a 10,000 × 10,000 bomb is over it
 MAX_BYTES = 64 * 2**20
 QUALITY = 80  # of the WebP thumbnails
@@ -40,18 +42,29 @@ def check_picture(data: bytes) -> Picture:
 
     Raises NearmissError with a sentence about an empty, broken, disguised, foreign or too large file.
     """
-    image = upright_rgb(data)
+    width, height, image = _decode(data, at_least_px=WORKING_PX)
     return Picture(
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
-        width=image.width,
-        height=image.height,
-        thumbnails={px: _thumbnail(image, px) for px in THUMBNAILS_PX},
+        width=width,
+        height=height,
+        thumbnails=_thumbnails(image),
     )
 
 
 def upright_rgb(data: bytes) -> Image.Image:
     """The first frame, upright, RGB, transparent parts on white, 16 bits scaled to 8. Raises NearmissError."""
+    return _decode(data, at_least_px=None)[2]
+
+
+def shown_size(data: bytes) -> tuple[int, int]:
+    """Width and height in px as shown, of a picture that was decoded whole before."""
+    with Image.open(io.BytesIO(data), formats=list(MIME_TYPES)) as image:
+        return _turned(image)
+
+
+def _decode(data: bytes, *, at_least_px: int | None) -> tuple[int, int, Image.Image]:
+    """Width and height as shown, and the picture, with `at_least_px` reduced by whole factors that leave so much."""
     if not data:
         raise NearmissError("the file is empty (0 bytes); export the picture again")
     if len(data) > MAX_BYTES:
@@ -63,8 +76,13 @@ def upright_rgb(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow's own pixel warning: our cap below is the stricter
             image = Image.open(io.BytesIO(data), formats=list(MIME_TYPES))
             _check_size(image)
+            width, height = _turned(image)
+            if at_least_px:
+                image.draft(None, (at_least_px, at_least_px))  # JPEG: decodes at 1/2, 1/4 or 1/8
             image.load()
-            return _on_white(ImageOps.exif_transpose(image))
+            if at_least_px:
+                image = _reduced(image, at_least_px)
+            return width, height, _on_white(ImageOps.exif_transpose(image))
     except NearmissError:
         raise
     except UnidentifiedImageError:
@@ -73,8 +91,30 @@ def upright_rgb(data: bytes) -> Image.Image:
         ) from None
     except Image.DecompressionBombError:
         raise NearmissError(f"the picture has more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except MemoryError:
+        raise NearmissError("the picture needs too much memory to decode; make it smaller") from None
     except Exception as error:
         raise NearmissError(f"the picture is broken ({error}); export it again") from None
+
+
+def _turned(image: Image.Image) -> tuple[int, int]:
+    """EXIF's orientations 5 to 8 lie on their side."""
+    lies = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (image.height, image.width) if lies else (image.width, image.height)
+
+
+def _reduced(image: Image.Image, px: int) -> Image.Image:
+    factor = max(image.size) // px
+    if factor < 2:
+        return image
+    info, exif = image.info, image.getexif()
+    if image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    elif image.mode in ("P", "PA", "1"):
+        image = image.convert("RGBA" if "transparency" in info or image.mode == "PA" else "RGB")
+    small = image.reduce(factor)
+    small.info = {**info, "exif": exif.tobytes()}
+    return small
 
 
 def _check_size(image: Image.Image) -> None:
@@ -105,20 +145,52 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("F").point(lambda grey: grey * scale - lowest * scale).convert("L")
 
 
-def _thumbnail(image: Image.Image, px: int) -> bytes:
-    """At most `px` on the longer side, WebP; a smaller picture keeps its size."""
-    small = image.copy()
-    small.thumbnail((px, px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+def _thumbnails(image: Image.Image) -> dict[int, bytes]:
+    """The largest first, each from the one before; a picture smaller than a size is encoded once for all of them."""
+    found: dict[int, bytes] = {}
+    encoded: tuple[tuple[int, int], bytes] | None = None
+    width, height = image.size
+    for px in sorted(THUMBNAILS_PX, reverse=True):
+        scale = min(1.0, px / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if encoded is None or encoded[0] != image.size:
+            encoded = (image.size, _webp(image))
+        found[px] = encoded[1]
+    return found
+
+
+def _webp(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=QUALITY, method=2)
+    image.save(out, "WEBP", quality=QUALITY, method=2)
     return out.getvalue()
 
 
-def keep_picture(store: MediaStore, picture: Picture) -> None:
-    """Keep the original and the thumbnails; they are found again by `picture.sha256`."""
-    store.put_at(original_key(picture.sha256), picture.data)
+def keep_picture(store: MediaStore, picture: Picture, *, refer_to: Path | None = None) -> None:
+    """Keep the original (or, with `refer_to`, a link to that file) and the thumbnails under `picture.sha256`.
+
+    Nothing is forced to the disk: call `store.flush()` before the rows that name it are committed.
+    """
+    original = original_key(picture.sha256)
+    if refer_to is not None:
+        store.refer_at(original, refer_to)
+    else:
+        store.put_at(original, picture.data, flush=False)
+    first = None
     for px, data in picture.thumbnails.items():
-        store.put_at(thumbnail_key(picture.sha256, px=px), data)
+        key = thumbnail_key(picture.sha256, px=px)
+        if first is not None and data is first[1]:
+            store.link_at(key, first[0], data)
+        else:
+            store.put_at(key, data, flush=False)
+            first = (key, data)
+
+
+def is_kept(store: MediaStore, sha256: str) -> bool:
+    """Whether original and thumbnails of these bytes are there: then they were decoded whole before."""
+    keys = (original_key(sha256), *(thumbnail_key(sha256, px=px) for px in THUMBNAILS_PX))
+    return all(store.exists(key) for key in keys)
 
 
 def erase_picture(store: MediaStore, sha256: str) -> None:

@@ -11,6 +11,7 @@ from app.sources.records import Rows
 from app.sources.rows import Rejected, Row
 from app.sources.tables import Wish, read_json_lines, read_table
 from app.sources.tar_shards import read_shards
+from app.sources.vectors import is_vectors_folder, read_vectors_folder
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 READERS = {"metadata.csv": read_table, "metadata.jsonl": read_json_lines, "metadata.parquet": read_parquet}
@@ -20,6 +21,8 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     """Rows and their number where it is known. Raises NearmissError for a folder with nothing to read."""
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return read_saved(folder, wish=wish)
+    if is_vectors_folder(folder):
+        return read_vectors_folder(folder, wish=wish), None
     shards = sorted([*folder.glob("*.tar"), *folder.glob("*.tar.gz"), *folder.glob("*.tgz")])
     if shards:
         return read_shards(shards), None
