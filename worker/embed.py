@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.errors import NearmissError
 from app.media.pictures import original_key
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors, put_vectors
@@ -20,7 +21,7 @@ from app.store.insert import insert
 from app.store.models import Caption, Embedding, Image, Model
 from clipcore.config import FineTuneConfig
 from worker.context import JobContext
-from worker.models import model_config
+from worker.models import has_towers, model_config
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,18 @@ def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
         kept = _kept(session, context.media, data_set_id, model.id)
     if kept is not None and _covers(kept, [r.id for r in images], [r.id for r in captions]):
         return kept
+    if not has_towers(model):
+        if kept is None:
+            raise NearmissError(
+                f"{model.name} has only the vectors that came with its data set; choose a model with weights"
+            )
+        return kept.of([r.id for r in images], [r.id for r in captions])
     fresh = _completed(context, model, kept, images, captions)
     keys = (
         put_vectors(context.media, fresh.image_ids_I, fresh.image_ID),
         put_vectors(context.media, fresh.caption_ids_C, fresh.caption_CD),
     )
-    context.database_write(lambda s: _remember(s, data_set_id, model.id, keys, len(images), len(captions)))
+    context.database_write(lambda s: remember(s, data_set_id, model.id, keys, len(images), len(captions)))
     return fresh
 
 
@@ -156,7 +163,16 @@ def _chunks(context: JobContext, parts: Iterator[Any], done: int, total: int) ->
     return np.concatenate(found) if found else np.zeros((0, 1), np.float16)
 
 
-def _remember(
+def forget_images(session: Session, media: MediaStore, data_set_id: int, image_ids: Sequence[int]) -> None:
+    """Leaves the vectors of pictures that have changed out of what is kept; they are computed at the next need."""
+    for row in session.scalars(select(Embedding).where(Embedding.data_set_id == data_set_id)):
+        ids, vectors = get_vectors(media, row.image_key)
+        stays = ~np.isin(ids, image_ids)
+        row.image_key = put_vectors(media, ids[stays], vectors[stays])
+        row.num_images = int(stays.sum())
+
+
+def remember(
     session: Session,
     data_set_id: int,
     model_id: int,
@@ -164,6 +180,7 @@ def _remember(
     num_images: int,
     num_captions: int,
 ) -> None:
+    """Writes where the vectors of a data set under a model lie."""
     values = {
         "image_key": keys[0],
         "caption_key": keys[1],

@@ -20,6 +20,7 @@ from clipcore.mining import topk as search
 from clipcore.mining.rates import expected_collisions
 from worker.context import JobContext, Stopped
 from worker.embed import Results, Vectors, image_source, vectors_of
+from worker.models import has_towers
 
 BATCH = 2_000
 MAX_WRITTEN = 500  # written negatives a job: the queue is for what the data set already has
@@ -60,7 +61,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
         done += len(batch)
         context.progress(done, len(found) + len(disputed), "suggestions")
         context.check()
-    written = _written(facts)
+    written = _written(facts) if has_towers(model) else []
     context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
     vectors_of(context, data_set_id, model)  # the written captions' too, so that a run need not compute them
     context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})

@@ -56,8 +56,8 @@ def pair_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
 
 def verdict_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
     """The standing verdicts in the columns of `app.media.snapshots.VERDICTS`, by image and caption."""
-    paired = select(Pair.id).where(Pair.caption_id == CurrentVerdict.caption_id, Pair.retired_at.is_(None))
-    paired = paired.exists()
+    standing = select(Pair.id).where(Pair.caption_id == CurrentVerdict.caption_id, Pair.retired_at.is_(None))
+    paired = standing.exists()
     query = (
         select(
             CurrentVerdict.image_id,

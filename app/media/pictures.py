@@ -4,6 +4,7 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -74,7 +75,7 @@ def _decode(data: bytes, *, at_least_px: int | None) -> tuple[int, int, Image.Im
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own pixel warning: our cap below is the stricter
-            image = Image.open(io.BytesIO(data), formats=list(MIME_TYPES))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=list(MIME_TYPES))
             _check_size(image)
             width, height = _turned(image)
             if at_least_px:
@@ -185,6 +186,34 @@ def keep_picture(store: MediaStore, picture: Picture, *, refer_to: Path | None =
         else:
             store.put_at(key, data, flush=False)
             first = (key, data)
+
+
+def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tuple[str, int, int] | str:
+    """In a pool's process: (sha256, width, height) of a picture that is kept with its thumbnails, or a sentence.
+
+    Bytes that are kept already were decoded whole before and are not decoded again. `refer` leaves originals in place.
+    """
+    try:
+        if isinstance(image, Path) and image.stat().st_size > MAX_BYTES:
+            return f"the file has {image.stat().st_size:,} bytes; at most {MAX_BYTES:,} are taken: make it smaller"
+        data = image if isinstance(image, bytes) else image.read_bytes()
+        store, sha256 = _store(media_url), hashlib.sha256(data).hexdigest()
+        if is_kept(store, sha256):
+            return sha256, *shown_size(data)
+        picture = check_picture(data)
+        keep_picture(store, picture, refer_to=image if refer and isinstance(image, Path) else None)
+        return picture.sha256, picture.width, picture.height
+    except NearmissError as error:
+        return str(error)
+    except MemoryError:
+        return "the picture needs too much memory to decode; make it smaller"
+    except OSError as error:
+        return f"the picture cannot be read or kept ({error.strerror or error}); check the path and the disk"
+
+
+@lru_cache(maxsize=1)
+def _store(media_url: str) -> MediaStore:
+    return MediaStore(media_url)
 
 
 def is_kept(store: MediaStore, sha256: str) -> bool:

@@ -51,6 +51,25 @@ def read_json_lines(path: Path, *, root: Path, anywhere: bool, wish: Wish = None
                 yield from rows_of(record, columns, root=root, where=where, anywhere=anywhere)
 
 
+def table_columns(path: Path) -> list[str]:
+    """The header of a CSV or TSV; [] for Flickr's token file. Raises NearmissError."""
+    with path.open(encoding=encoding_of(path), newline="", errors="surrogateescape") as file:
+        head = file.readline(MAX_LINE)
+        if FLICKR.match(head):
+            return []
+        reader = csv.DictReader([head], delimiter=max("\t,;|", key=head.count), skipinitialspace=True)
+        return [name.strip() for name in _header(reader, path)]
+
+
+def json_columns(path: Path) -> list[str]:
+    """The names in the first object; [] where the first line is none."""
+    with path.open(encoding=encoding_of(path), errors="surrogateescape") as file:
+        try:
+            return list(_object(file.readline(MAX_LINE)))
+        except (ValueError, RecursionError):
+            return []
+
+
 def encoding_of(path: Path) -> str:
     """utf-16 and utf-8 by their marks, utf-8 when the first megabyte is, else Windows' cp1252."""
     with path.open("rb") as file:

@@ -20,19 +20,19 @@ FINITE_BLOCK = 65_536  # rows that are looked at together
 
 @dataclass(frozen=True)
 class Kept:
-    """Embeddings of a folder, mapped, not read: `shards` of (rows, image_ND, caption_ND)."""
+    """Embeddings of a folder, mapped, not read: `shards` of (rows, [image_ND, caption_ND])."""
 
-    shards: list[tuple[int, NDArray[Any], NDArray[Any]]]
+    shards: list[tuple[int, list[NDArray[Any]]]]
 
     def take(self, side: int, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """Normalised float16 vectors of the rows `places` (0 images, 1 captions), in the order given."""
-        width = self.shards[0][1 + side].shape[1]
+        width = self.shards[0][1][side].shape[1]
         found = np.zeros((len(places), width), np.float16)
         start = 0
         for shard in self.shards:
             inside = np.flatnonzero((places >= start) & (places < start + shard[0]))
             for block in np.array_split(inside, max(1, len(inside) // FINITE_BLOCK)):
-                found[block] = _normalised(shard[1 + side][places[block] - start])
+                found[block] = _normalised(shard[1][side][places[block] - start])
             start += shard[0]
         return found
 
@@ -60,11 +60,9 @@ def open_vectors(folder: Path) -> Kept:
                 raise NearmissError(
                     f"{path.name} has {len(array)} rows and {table.name} {num}; write both again"
                 )
-        shards.append((num, arrays[0], arrays[1]))
-    if len({shard[1].shape[1] for shard in shards} | {shard[2].shape[1] for shard in shards}) > 1:
-        raise NearmissError(
-            f"the embeddings of {folder.name} differ in width; take those of one model"
-        )
+        shards.append((num, arrays))
+    if len({array.shape[1] for _, arrays in shards for array in arrays}) > 1:
+        raise NearmissError(f"the embeddings of {folder.name} differ in width; take those of one model")
     return Kept(shards)
 
 
@@ -89,16 +87,16 @@ def _num_rows(table: Path) -> int:
     try:
         return int(pq.ParquetFile(table).metadata.num_rows)
     except (OSError, ValueError) as error:
-        raise NearmissError(
-            f"{table.name} is no Parquet file ({str(error)[:80]}); write it again"
-        ) from None
+        raise NearmissError(f"{table.name} is no Parquet file ({str(error)[:80]}); write it again") from None
 
 
 def _load(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise NearmissError(f"{path.name} is no .npy file of numbers ({str(error)[:80]}); write it again") from None
+        raise NearmissError(
+            f"{path.name} is no .npy file of numbers ({str(error)[:80]}); write it again"
+        ) from None
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
         raise NearmissError(f"{path.name} holds {array.dtype} of shape {array.shape}; it needs floats [N, D]")
     return np.asanyarray(array)
