@@ -37,6 +37,7 @@ from worker.kept_vectors import Places, keep_vectors
 from worker.rejected import RejectedRows
 
 BATCH = 2_000  # rows a transaction
+REPORT_EVERY = 100  # rows
 BATCH_S = 4.0  # and no row waits longer for its own
 Found = tuple[str, int, int] | str
 
@@ -99,6 +100,7 @@ def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], tot
             written = now
             _add(work, batch)
             batch = []
+        if work.num_rows % REPORT_EVERY == 0:
             rate = work.num_rows / max(now - began, 1e-9)
             work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows", rate)
             work.context.check()

@@ -1,6 +1,7 @@
 """Begin an import: the data set's row and the job that fills it, or fills it again from a changed source."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,12 @@ def place_of(settings: Settings, source: str, *, trusted: bool = False) -> tuple
 
 def uploads_of(settings: Settings) -> Uploads:
     """The uploads of this installation, in its home folder."""
-    return Uploads(settings.home.resolve() / "uploads", quota_bytes=int(settings.upload_gb * 1e9))
+    return _uploads(settings.home.resolve() / "uploads", int(settings.upload_gb * 1e9))
+
+
+@lru_cache(maxsize=8)
+def _uploads(folder: Path, quota_bytes: int) -> Uploads:
+    return Uploads(folder, quota_bytes=quota_bytes)  # kept, since it counts what has come
 
 
 def _options(
