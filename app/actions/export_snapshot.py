@@ -149,22 +149,19 @@ def _tsv(source: _Snapshot, folder: Path) -> int:
 def _webdataset(source: _Snapshot, folder: Path) -> int:
     """00000.tar …: a sample an image: the picture, .txt (the first caption) and .json (captions, splits, labels)."""
     labels = _labels(source)
-    samples = groupby(source.rows(), key=lambda row: row["image_id"])
-    num = 0
-    for number in range(10**6):
-        shard = list(islice(((i, list(group)) for i, group in samples), 1))
-        if not shard:
-            return num
-        with tarfile.open(folder / f"{number:05d}.tar", "w") as archive:
-            size = 0
-            while shard:
-                image_id, rows = shard[0]
-                _sample(archive, rows, labels.get(image_id, []))
-                size += len(rows)
-                if size >= SHARD_PAIRS:
-                    break
-                shard = list(islice(((i, list(group)) for i, group in samples), 1))
-        num += size
+    num = size = number = 0
+    archive = tarfile.open(folder / "00000.tar", "w")  # noqa: SIM115  closed below, one after the other
+    try:
+        for image_id, group in groupby(source.rows(), key=lambda row: row["image_id"]):
+            if size >= SHARD_PAIRS:
+                archive.close()
+                number, size = number + 1, 0
+                archive = tarfile.open(folder / f"{number:05d}.tar", "w")  # noqa: SIM115
+            rows = list(group)
+            _sample(archive, rows, labels.get(image_id, []))
+            num, size = num + len(rows), size + len(rows)
+    finally:
+        archive.close()
     return num
 
 

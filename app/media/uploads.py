@@ -114,9 +114,7 @@ class Uploads:
     def _path(self, upload_id: str, name: str) -> Path:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         odd = not parts or len(name) > MAX_NAME or name.startswith("/") or ":" in parts[0]
-        if odd or any(
-            part in ("..", ".") or part.startswith(".") or not part.isprintable() for part in parts
-        ):
+        if odd or any(_is_odd(part) for part in parts):
             raise NearmissError(f"{name[:80]!r} is no name for an uploaded file; rename it")
         return self._place(upload_id).joinpath(*parts)
 
@@ -136,3 +134,8 @@ class Uploads:
         if free < num_bytes + RESERVE_BYTES:
             raise NearmissError(f"the disk has {free / 1e9:.1f} GB left; make room first")
         self._counted = (when, num_files + new_file, total + num_bytes)
+
+
+def _is_odd(part: str) -> bool:
+    """Hidden, unprintable (Unicode's direction marks too), or longer than file systems take."""
+    return part.startswith(".") or not part.isprintable() or len(part.encode("utf-8", "replace")) > 240

@@ -30,6 +30,8 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     if (folder / "metadata").is_dir():  # clip-retrieval's and img2dataset's: metadata/*.parquet
         parts = sorted((folder / "metadata").glob("*.parquet"))
     parts = [part for part in parts if part.name in READERS or part.suffix == ".parquet"]
+    if (folder / "pairs.tsv").is_file():  # our own export, and open_clip's habit
+        return read_table(folder / "pairs.tsv", root=folder, anywhere=False, wish=wish), None
     if (folder / "pairs.parquet").is_file():  # sentence-transformers' triplets beside it say the same again
         parts = [folder / "pairs.parquet"]
     if parts or (parts := sorted(folder.glob("*.parquet"))):
