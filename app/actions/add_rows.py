@@ -1,7 +1,8 @@
 """Add an import's rows: pictures are kept in the media store before, texts have passed the gate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -58,13 +59,7 @@ def add_rows(session: Session, *, data_set_id: int, rows: Sequence[NewRow]) -> A
     """Add what is missing of at most 5,000 rows; adding the same rows again changes nothing."""
     if len(rows) > MAX_ROWS:
         raise NearmissError(f"{len(rows)} rows in one transaction; add at most {MAX_ROWS} at a time")
-    incoming.load(
-        session,
-        (
-            (n, r.key, r.sha256, r.width, r.height, r.caption, text_hash(r.caption), r.split)
-            for n, r in enumerate(rows)
-        ),
-    )
+    incoming.load(session, _numbered(rows))
     added = Added(*incoming.spread(session, data_set_id))
     _count(session, data_set_id, added)
     return added
@@ -85,6 +80,18 @@ def renew_rows(session: Session, *, data_set_id: int) -> Renewed:
 def places_of(session: Session, *, data_set_id: int) -> list[Place]:
     """After `add_rows` in the same transaction: where each of its rows stands."""
     return [Place(*row) for row in incoming.run(session, incoming.PLACES, data_set_id)]
+
+
+def _numbered(rows: Sequence[NewRow]) -> Iterator[tuple[Any, ...]]:
+    keys: set[str] = set()
+    texts: set[str] = set()
+    for n, row in enumerate(rows):
+        sha256 = text_hash(row.caption)
+        new_key, new_text = int(row.key not in keys), int(sha256 not in texts)
+        keys.add(row.key)
+        texts.add(sha256)
+        about = (row.sha256, row.width, row.height, row.caption, sha256, row.split)
+        yield (n, row.key, *about, new_key, new_text)
 
 
 def _count(session: Session, data_set_id: int, added: Added) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from app.errors import NearmissError
 from app.sources.hugging_face import read_saved
-from app.sources.parquet import read_parquet
-from app.sources.records import Rows
+from app.sources.parquet import parquet_columns, read_parquet
+from app.sources.records import IMAGE_COLUMNS, Rows, split_of
 from app.sources.rows import Rejected, Row
 from app.sources.tables import Wish, read_json_lines, read_table
 from app.sources.tar_shards import read_shards
@@ -34,7 +34,7 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
         return read_table(folder / "pairs.tsv", root=folder, anywhere=False, wish=wish), None
     if (folder / "pairs.parquet").is_file():  # sentence-transformers' triplets beside it say the same again
         parts = [folder / "pairs.parquet"]
-    if parts or (parts := sorted(folder.glob("*.parquet"))):
+    if parts or (parts := [path for path in sorted(folder.glob("*.parquet")) if wish or _has_pictures(path)]):
         return chain.from_iterable(_part(folder, part, wish) for part in parts), None
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not pictures:
@@ -45,14 +45,17 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     return _sidecars(folder, pictures), len(pictures)
 
 
+def _has_pictures(table: Path) -> bool:
+    """img2dataset's tables beside its folders name none: the pictures have their captions beside them."""
+    return any(name in IMAGE_COLUMNS for name in parquet_columns(table))
+
+
 def _part(folder: Path, part: Path, wish: Wish) -> Rows:
     read = READERS.get(part.name, read_parquet)
     split = part.parent.name if part.name in READERS and part.parent != folder else ""
     root = part.parent if split else folder
     for row in read(part, root=root, anywhere=False, wish=wish):
         if isinstance(row, Row) and split:
-            from app.sources.records import split_of
-
             yield Row(f"{split}/{row.key}", row.image, row.caption, split_of(split), f"{split} {row.where}")
         else:
             yield row

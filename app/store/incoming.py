@@ -10,19 +10,19 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-COLUMNS = ("n", "key", "sha256", "width", "height", "text", "text_sha256", "split")
+COLUMNS = ("n", "key", "sha256", "width", "height", "text", "text_sha256", "split", "new_key", "new_text")
 TABLE = (
     "CREATE TEMP TABLE IF NOT EXISTS incoming (n INTEGER PRIMARY KEY, key TEXT, sha256 TEXT, width INTEGER,"
-    " height INTEGER, text TEXT, text_sha256 TEXT, split TEXT)"
+    " height INTEGER, text TEXT, text_sha256 TEXT, split TEXT, new_key INTEGER, new_text INTEGER)"
 )
 IMAGES = text(
     "INSERT INTO images (data_set_id, key, sha256, width, height)"
-    " SELECT :data_set_id, key, sha256, width, height FROM incoming WHERE true ORDER BY n"
+    " SELECT :data_set_id, key, sha256, width, height FROM incoming WHERE new_key = 1 ORDER BY n"
     " ON CONFLICT (data_set_id, key) DO NOTHING"
 )
 CAPTIONS = text(
     "INSERT INTO captions (data_set_id, text, sha256)"
-    " SELECT :data_set_id, text, text_sha256 FROM incoming WHERE true ORDER BY n"
+    " SELECT :data_set_id, text, text_sha256 FROM incoming WHERE new_text = 1 ORDER BY n"
     " ON CONFLICT (data_set_id, sha256) DO NOTHING"
 )
 JOINED = (
@@ -39,11 +39,11 @@ PLACES = text(
 )
 CHANGED = text(
     "SELECT DISTINCT m.id FROM incoming i JOIN images m ON m.data_set_id = :data_set_id AND m.key = i.key"
-    " WHERE m.sha256 <> i.sha256"
+    " WHERE i.new_key = 1 AND m.sha256 <> i.sha256"
 )
 RENEW = text(
     "UPDATE images SET sha256 = i.sha256, width = i.width, height = i.height FROM incoming i"
-    " WHERE images.data_set_id = :data_set_id AND images.key = i.key AND images.sha256 <> i.sha256"
+    " WHERE i.new_key = 1 AND images.data_set_id = :data_set_id AND images.key = i.key AND images.sha256 <> i.sha256"
 )
 STANDING = (
     " FROM incoming i, images m, captions c WHERE m.data_set_id = :data_set_id AND m.key = i.key"
@@ -55,7 +55,11 @@ MOVED = text(f"UPDATE pairs SET split = i.split{STANDING} AND pairs.split <> i.s
 
 
 def load(session: Session, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Put rows (in the order of COLUMNS) into this connection's table `incoming`, emptied before."""
+    """Put rows (in the order of COLUMNS) into this connection's table `incoming`, emptied before.
+
+    `new_key` and `new_text` are 1 where these rows name a picture or a text for the first time: Postgres would spend
+    a number on each conflict, and ids would differ from SQLite's.
+    """
     connection = session.connection()
     names = ", ".join(COLUMNS)
     if connection.dialect.name == "postgresql":
@@ -80,7 +84,8 @@ def run(session: Session, statement: Any, data_set_id: int) -> Any:
 
 def _copy(connection: Connection, names: str, rows: Iterable[tuple[Any, ...]]) -> None:
     # without statistics the planner would read a million rows for each five thousand that come
-    for setting in ("client_min_messages = warning", "enable_hashjoin = off", "enable_mergejoin = off"):
+    off = [f"enable_{way} = off" for way in ("hashjoin", "mergejoin", "seqscan")]
+    for setting in ("client_min_messages = warning", *off):
         connection.exec_driver_sql(f"SET LOCAL {setting}")
     connection.exec_driver_sql(f"{TABLE} ON COMMIT DELETE ROWS")
     connection.exec_driver_sql("TRUNCATE incoming")

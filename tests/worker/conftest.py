@@ -36,6 +36,7 @@ class Desk(SimpleNamespace):
         context = JobContext(self.settings, job_id, token)
         context.start()
         run(context)
+        context.database.close()
         with self.database.reading() as session:
             return session.get_one(Job, job_id)
 
