@@ -147,18 +147,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _thumbnails(image: Image.Image) -> dict[int, bytes]:
-    """The largest first, each from the one before; a picture smaller than a size is encoded once for all of them."""
+    """By px, each from the larger one; a size that would be the next smaller one again is left out."""
     found: dict[int, bytes] = {}
-    encoded: tuple[tuple[int, int], bytes] | None = None
     width, height = image.size
-    for px in sorted(THUMBNAILS_PX, reverse=True):
+    for px, smaller in zip(reversed(THUMBNAILS_PX), (*reversed(THUMBNAILS_PX[:-1]), 0), strict=True):
+        if max(width, height) <= smaller:
+            continue
         scale = min(1.0, px / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         if size != image.size:
             image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        if encoded is None or encoded[0] != image.size:
-            encoded = (image.size, _webp(image))
-        found[px] = encoded[1]
+        found[px] = _webp(image)
     return found
 
 
@@ -178,14 +177,8 @@ def keep_picture(store: MediaStore, picture: Picture, *, refer_to: Path | None =
         store.refer_at(original, refer_to)
     else:
         store.put_at(original, picture.data, flush=False)
-    first = None
     for px, data in picture.thumbnails.items():
-        key = thumbnail_key(picture.sha256, px=px)
-        if first is not None and data is first[1]:
-            store.link_at(key, first[0], data)
-        else:
-            store.put_at(key, data, flush=False)
-            first = (key, data)
+        store.put_at(thumbnail_key(picture.sha256, px=px), data, flush=False)
 
 
 def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tuple[str, int, int] | str:
@@ -217,9 +210,8 @@ def _store(media_url: str) -> MediaStore:
 
 
 def is_kept(store: MediaStore, sha256: str) -> bool:
-    """Whether original and thumbnails of these bytes are there: then they were decoded whole before."""
-    keys = (original_key(sha256), *(thumbnail_key(sha256, px=px) for px in THUMBNAILS_PX))
-    return all(store.exists(key) for key in keys)
+    """Whether original and smallest thumbnail (written last) of these bytes are there: then they were decoded whole before."""
+    return store.exists(thumbnail_key(sha256, px=THUMBNAILS_PX[0])) and store.exists(original_key(sha256))
 
 
 def erase_picture(store: MediaStore, sha256: str) -> None:
@@ -236,6 +228,11 @@ def original_key(sha256: str) -> str:
 def thumbnail_key(sha256: str, *, px: int) -> str:
     """Where the thumbnail of an original lies."""
     return content_key(sha256, kind=f"thumbnails/{px}", suffix=".webp")
+
+
+def thumbnail_keys(sha256: str, *, px: int) -> list[str]:
+    """Where to look for a thumbnail of at most `px`: a picture that is smaller has only the smaller one."""
+    return [thumbnail_key(sha256, px=one) for one in reversed(THUMBNAILS_PX) if one <= px]
 
 
 def mime_type(data: bytes) -> str:

@@ -50,14 +50,6 @@ class MediaStore:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def link_at(self, key: str, other: str, data: bytes) -> None:
-        """Keep under `key` the bytes that lie under `other`, on a local disk without a second copy."""
-        if not self._local:
-            self.put_at(key, data)
-        elif not self.exists(key):
-            with self._part(key) as part:
-                os.link(self._full(other), part)
-
     def refer_at(self, key: str, path: Path) -> None:
         """Keep under `key` a link to a file that stays where it is. Raises NearmissError where the store is elsewhere."""
         if not self._local:
@@ -78,12 +70,14 @@ class MediaStore:
         """A name beside the key's, which takes its place at the end: whole or not at all."""
         target = Path(self._full(key))
         part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
             part.replace(target)
-        finally:
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
 
     def _is_reference(self, key: str) -> bool:
         return self._local and Path(self._full(key)).is_symlink()
