@@ -42,6 +42,10 @@ class Settings(BaseSettings):
         default="",
         description="folders that page and API may import from, with ':' between; empty: all of this machine",
     )
+    webhooks: str = Field(
+        default="", description="URLs, with blanks between, that are told when a run is over"
+    )
+    webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
 
     @property
