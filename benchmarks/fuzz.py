@@ -255,8 +255,6 @@ class _NotSendable(Exception):
 
 
 def _send(client: Any, case: Any) -> tuple[int, str]:
-    import httpx
-
     options = case.as_transport_kwargs(base_url="http://127.0.0.1:7860")
     headers = {
         k: v for k, v in dict(options.get("headers") or {}).items() if k.lower() not in ("host", "origin")
@@ -273,7 +271,7 @@ def _send(client: Any, case: Any) -> tuple[int, str]:
             cookies=None,
             **body,
         )
-    except (ValueError, TypeError, UnicodeError, httpx.InvalidURL, AttributeError) as error:
+    except Exception as error:  # the client itself refuses to write it down
         raise _NotSendable from error
     answer = client.send(request)
     return answer.status_code, answer.text

@@ -7,6 +7,7 @@ kept already are not decoded again. A re-import also takes over what changed and
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -91,19 +92,23 @@ def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], tot
     """Writes batches of the rows that were found good; None stands for a row that was refused."""
     batch: list[tuple[NewRow, int | None]] = []
     began = written = time.monotonic()
-    for row in rows:
-        work.num_rows += 1
-        if row is not None:
-            batch.append(row)
-        now = time.monotonic()
-        if len(batch) >= BATCH or (now - written > BATCH_S and work.num_rows % 50 == 0):
-            written = now
-            _add(work, batch)
-            batch = []
-        if work.num_rows % REPORT_EVERY == 0:
-            rate = work.num_rows / max(now - began, 1e-9)
-            work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows", rate)
-            work.context.check()
+    with ThreadPoolExecutor(1, "writer") as writer:  # pictures are decoded on while a batch is written
+        writing: Future[None] | None = None
+        for row in rows:
+            work.num_rows += 1
+            if row is not None:
+                batch.append(row)
+            now = time.monotonic()
+            if len(batch) >= BATCH or (now - written > BATCH_S and work.num_rows % 50 == 0):
+                if writing is not None:
+                    writing.result()
+                writing, batch, written = writer.submit(_add, work, batch), [], now
+            if work.num_rows % REPORT_EVERY == 0:
+                rate = work.num_rows / max(now - began, 1e-9)
+                work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows", rate)
+                work.context.check()
+        if writing is not None:
+            writing.result()
     _add(work, batch)
     work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows")
     work.context.check()

@@ -38,7 +38,7 @@ class Decoders(Generic[Item, Answer]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(self, items: Iterable[Item], *, ahead: int = 3) -> Iterator[tuple[Item, Answer | str]]:
         """(item, answer) in order, the sentence DIED in the place of an answer that never came.

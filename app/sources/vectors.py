@@ -93,7 +93,7 @@ def _num_rows(table: Path) -> int:
 def _load(path: Path) -> NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python: damaged ones raise many kinds
         raise NearmissError(
             f"{path.name} is no .npy file of numbers ({str(error)[:80]}); write it again"
         ) from None
