@@ -55,14 +55,20 @@ def check_uuid(uuid: str) -> None:
 
 
 def decide(
-    session: Session, *, decisions: Sequence[Decision], person: str, source: str = "manual"
+    session: Session,
+    *,
+    decisions: Sequence[Decision],
+    person: str,
+    source: str = "manual",
+    bulk_id: str | None = None,
 ) -> list[Verdict]:
     """The saved verdicts in the order given; a UUID that is known already answers its row of that time.
 
     Raises NotFound for an image or caption that is unknown or was erased, NearmissError for a candidate
     across data sets and for `no_match` on a pair. A `broken_pair` given on a candidate is meant for the image's
     own pair, and is saved there; a `no_match` given on a suggestion that asks about a pair is a `broken_pair`.
-    An answer on one of a group of near duplicates answers all of the group that are open.
+    An answer on one of a group of near duplicates answers all of the group that are open. Verdicts with one
+    `bulk_id` are taken back together.
     """
     if len(decisions) > MAX_DECISIONS:
         raise NearmissError(f"{len(decisions)} verdicts in one request; send at most {MAX_DECISIONS}")
@@ -72,6 +78,7 @@ def decide(
         alike = same_for_group(session, list(new.values()))
         # the named ones last: undo takes back a person's latest
         rows = _rows(session, [*alike, *new.values()], person=person, source=source)
+        rows = [row | {"bulk_id": bulk_id} for row in rows]
         insert_missing(session, Verdict, rows, key=["uuid"])
         project(session, list(_by_uuid(session, [*new.values(), *alike]).values()))
         known = _by_uuid(session, decisions)

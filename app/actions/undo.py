@@ -1,20 +1,20 @@
 """Take a verdict back: a row of its own, which restores the verdict that stood before."""
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from app.actions.decide import check_uuid, project
 from app.actions.groups import uuid_in_group, verdicts_of_group
 from app.errors import Conflict, NotFound
-from app.store.insert import insert_missing
-from app.store.models import CurrentVerdict, Suggestion, Verdict
+from app.store.insert import CHUNK, insert_missing
+from app.store.models import BulkCheck, CurrentVerdict, Suggestion, Verdict
 
 
 def undo(
     session: Session, *, new_uuid: str, person: str, uuid: str | None = None, data_set_id: int | None = None
 ) -> Verdict:
     """The verdict that was taken back: the one with `uuid`, or else the person's latest that still stands.
-    The verdicts that came with it on near duplicates go back too.
+    The verdicts that came with it on near duplicates, and all of one bulk accept, go back too.
 
     `new_uuid` names the undo itself, so that a retry takes back nothing more. Raises NotFound where there
     is nothing to take back, Conflict where it was taken back already.
@@ -24,6 +24,8 @@ def undo(
     if known is not None:
         return _retracted_by(session, known)
     verdict = _named(session, uuid) if uuid else _latest(session, person, data_set_id)
+    if verdict.bulk_id:
+        return undo_bulk(session, verdict, new_uuid=new_uuid, person=person)
     _lock(session, verdict)
     row = {
         "uuid": new_uuid,
@@ -44,6 +46,56 @@ def undo(
         if insert_missing(session, Verdict, [row | same], key=["retracts_id"]):
             _project_again(session, other)
     return verdict
+
+
+def undo_bulk(session: Session, verdict: Verdict, *, new_uuid: str, person: str) -> Verdict:
+    """Take back everything that was decided in one step with `verdict`, which it returns."""
+    bulk = list(
+        session.scalars(select(Verdict).where(Verdict.bulk_id == verdict.bulk_id).order_by(Verdict.id))
+    )
+    rows = [
+        {
+            "uuid": new_uuid if v.id == verdict.id else uuid_in_group(new_uuid, (v.image_id, v.caption_id)),
+            "data_set_id": v.data_set_id,
+            "image_id": v.image_id,
+            "caption_id": v.caption_id,
+            "answer": None,
+            "person": person,
+            "retracts_id": v.id,
+        }
+        for v in bulk
+    ]
+    if insert_missing(session, Verdict, rows, key=["retracts_id"]) == 0:
+        raise Conflict("this bulk accept was taken back already; nothing is left to undo")
+    ids = [v.id for v in bulk]
+    for start in range(0, len(ids), CHUNK):
+        _project_many(session, bulk[start : start + CHUNK])
+    session.execute(update(BulkCheck).where(BulkCheck.bulk_id == verdict.bulk_id).values(state="undone"))
+    return verdict
+
+
+def _project_many(session: Session, verdicts: list[Verdict]) -> None:
+    """What stood before verdicts that were taken back; their suggestions are open again where nothing did."""
+    both = [(v.image_id, v.caption_id) for v in verdicts]
+    current = tuple_(CurrentVerdict.image_id, CurrentVerdict.caption_id).in_(both)
+    mine = CurrentVerdict.verdict_id.in_([v.id for v in verdicts])
+    session.execute(delete(CurrentVerdict).where(current, mine))
+    retraction = aliased(Verdict)
+    standing = session.scalars(
+        select(Verdict)
+        .where(tuple_(Verdict.image_id, Verdict.caption_id).in_(both), Verdict.answer.is_not(None))
+        .where(~select(retraction.id).where(retraction.retracts_id == Verdict.id).exists())
+    ).all()
+    project(session, standing)
+    kept = {(v.image_id, v.caption_id) for v in standing}
+    again = [candidate for candidate in both if candidate not in kept]
+    newest = (
+        select(func.max(Suggestion.id))
+        .where(tuple_(Suggestion.image_id, Suggestion.caption_id).in_(again), Suggestion.state == "decided")
+        .group_by(Suggestion.image_id, Suggestion.caption_id)
+    )
+    reopen = update(Suggestion).where(Suggestion.id.in_(newest)).values(state="open")
+    session.execute(reopen, execution_options={"synchronize_session": False})
 
 
 def _retracted_by(session: Session, undo_row: Verdict) -> Verdict:

@@ -209,6 +209,7 @@ class Verdict(Table):
     model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # whose score was shown
     score: Mapped[float | None] = mapped_column(Float)
     retracts_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
+    bulk_id: Mapped[str | None] = mapped_column(String(36), index=True)  # what was decided in one step
     created_at: Mapped[Created]
     __table_args__ = (
         CheckConstraint(f"answer is null or answer in {ANSWERS!r}", name="answer"),
@@ -229,6 +230,33 @@ class CurrentVerdict(Table):
     verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id", ondelete="CASCADE"))
     answer: Mapped[str] = mapped_column(String(20))
     __table_args__ = (Index("ix_current_verdicts_data_set", "data_set_id", "answer", "verdict_id"),)
+
+
+class BulkCheck(Table):
+    """A blind random sample that decides whether a slice of the queue may be accepted in one step."""
+
+    __tablename__ = "bulk_checks"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"), index=True)
+    proposed: Mapped[str] = mapped_column(String(20))  # with the band, the rule of the slice
+    min_probability: Mapped[float] = mapped_column(Float)
+    max_probability: Mapped[float] = mapped_column(Float)
+    target_error: Mapped[float] = mapped_column(Float)
+    alpha: Mapped[float] = mapped_column(Float)  # the level of this try
+    attempt: Mapped[int]
+    seed: Mapped[int] = mapped_column(Id)
+    person: Mapped[str] = mapped_column(String(200))
+    last_suggestion_id: Mapped[int] = mapped_column(Id)  # the slice holds none that came later
+    last_verdict_id: Mapped[int] = mapped_column(Id)  # only later answers count
+    slice_size: Mapped[int]
+    sample_ids: Mapped[list[int]] = mapped_column(JSON)  # suggestions, in the order of the draw
+    bulk_id: Mapped[str] = mapped_column(String(36), unique=True)
+    state: Mapped[str] = mapped_column(String(10), default="open")  # open, applied or undone
+    created_at: Mapped[Created]
+    __table_args__ = (
+        CheckConstraint(f"proposed in {ANSWERS!r}", name="proposed"),
+        CheckConstraint("state in ('open', 'applied', 'undone')", name="state"),
+    )
 
 
 class Snapshot(Table):

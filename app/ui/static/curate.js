@@ -6,8 +6,9 @@ import { fill, h, notice } from "./dom.js";
 import { FocusView } from "./focus.js";
 import { Outbox } from "./outbox.js";
 import { current, loadDataSets, onDataSet } from "./state.js";
+import { SweepView } from "./sweep.js";
 
-const VIEWS = { board: { title: "Anchor board", View: BoardView }, focus: { title: "Focus", View: FocusView } };
+const VIEWS = { board: { title: "Anchor board", View: BoardView }, focus: { title: "Focus", View: FocusView }, sweep: { title: "Sweep", View: SweepView } };
 const KEY = "nearmiss.view";
 const RECENT = 60; // verdicts that the rate looks back on
 

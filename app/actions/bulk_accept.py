@@ -1,0 +1,235 @@
+"""Accept the proposed verdict for a whole slice of the queue, once a blind random sample has bounded its error rate.
+
+A check freezes its rule (proposed verdict, band of probability), its seed and its sample before anything is judged.
+The sample is judged without proposal and score; an answer other than the proposed one, "can't tell" included, is an
+error. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
+check whose band overlaps an earlier one's is a further try, and try k is held to the level 0.05 / 2^(k-1).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4, uuid5
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from app.actions.decide import MAX_DECISIONS, Decision, decide
+from app.actions.error_bound import smallest_sample, upper_bound
+from app.errors import Conflict, NearmissError, NotFound
+from app.store.models import Answer, BulkCheck, Caption, CurrentVerdict, Image, Suggestion, Verdict
+from app.store.reads.data_sets import IS_OPEN, get_data_set
+
+LEVEL = 0.05
+MAX_SAMPLE = 1_000
+BATCH = 2_000  # verdicts a transaction
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Open suggestions of one proposed verdict with min_probability ≤ probability < max_probability (1 included at 1)."""
+
+    proposed: Answer
+    min_probability: float = 0.0
+    max_probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_probability < self.max_probability <= 1.0:
+            raise NearmissError(
+                f"the band {self.min_probability} … {self.max_probability} is empty; give 0 ≤ min < max ≤ 1"
+            )
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How a check stands. `bound` is None until the whole sample is judged: a peek would spoil it."""
+
+    num_judged: int
+    num_errors: int | None
+    bound: float | None
+    num_remaining: int  # what applying would settle
+    may_apply: bool
+
+
+def start_check(
+    session: Session,
+    data_set_id: int,
+    *,
+    wanted: Slice,
+    person: str,
+    target_error: float = 0.05,
+    sample_size: int | None = None,
+    seed: int | None = None,
+) -> BulkCheck:
+    """A new check with its sample drawn; `sample_size` None takes the smallest that passes without an error.
+
+    Raises NotFound, or NearmissError where the slice or the sample is too small to show anything.
+    """
+    get_data_set(session, data_set_id)
+    if not 0.001 <= target_error <= 0.5:
+        raise NearmissError(f"the target error is {target_error}; give one from 0.001 to 0.5")
+    attempt = 1 + _num_tries(session, data_set_id, wanted)
+    alpha = LEVEL / 2 ** (attempt - 1)
+    least = smallest_sample(target_error, alpha=alpha)
+    size = sample_size or least
+    if size < least:
+        raise NearmissError(
+            f"a sample of {size} cannot show an error rate of {target_error:.1%} on try {attempt};"
+            f" judge at least {least}"
+        )
+    ids = list(session.scalars(_open_ids(data_set_id, wanted)))
+    if len(ids) < size or size > MAX_SAMPLE:
+        raise NearmissError(
+            f"the slice has {len(ids)} open suggestions and the sample would take {size}"
+            f" (at most {MAX_SAMPLE}); choose a wider band or judge these one by one"
+        )
+    seed = random.SystemRandom().randrange(2**31) if seed is None else seed
+    check = BulkCheck(
+        data_set_id=data_set_id,
+        proposed=wanted.proposed,
+        min_probability=wanted.min_probability,
+        max_probability=wanted.max_probability,
+        target_error=target_error,
+        alpha=alpha,
+        attempt=attempt,
+        seed=seed,
+        person=person,
+        last_suggestion_id=max(ids),
+        last_verdict_id=session.scalar(select(func.max(Verdict.id))) or 0,
+        slice_size=len(ids),
+        sample_ids=random.Random(seed).sample(ids, size),
+        bulk_id=str(uuid4()),
+    )
+    session.add(check)
+    session.flush()
+    return check
+
+
+def result_of(session: Session, check: BulkCheck) -> CheckResult:
+    """What the sample's answers say so far."""
+    answers = _answers(session, check)
+    judged = len(answers)
+    complete = judged == len(check.sample_ids)
+    errors = sum(answer != check.proposed for answer in answers.values()) if complete else None
+    bound = upper_bound(errors, judged, alpha=check.alpha) if errors is not None else None
+    remaining = session.scalar(select(func.count()).select_from(_rest(check).subquery())) or 0
+    return CheckResult(
+        num_judged=judged,
+        num_errors=errors,
+        bound=bound,
+        num_remaining=remaining,
+        may_apply=bound is not None and bound <= check.target_error and check.state != "undone",
+    )
+
+
+def get_check(session: Session, check_id: int) -> BulkCheck:
+    """Raises NotFound."""
+    check = session.get(BulkCheck, check_id)
+    if check is None:
+        raise NotFound(f"there is no check {check_id}; reload the page")
+    return check
+
+
+def unjudged(session: Session, check: BulkCheck) -> list[int]:
+    """The sample's suggestions that have no answer yet, in the order of the draw."""
+    answered = _answers(session, check)
+    return [i for i in check.sample_ids if i not in answered]
+
+
+def apply_batch(session: Session, check_id: int, *, person: str) -> int:
+    """Accept the proposal for the next suggestions of the slice; how many are left after them.
+
+    Raises Conflict while the sample is not judged or does not bear the target.
+    """
+    check = get_check(session, check_id)
+    result = result_of(session, check)
+    if not result.may_apply:
+        raise Conflict(_refusal(check, result))
+    session.execute(update(BulkCheck).where(BulkCheck.id == check_id).values(state="applied"))
+    rows = session.execute(_rest(check).limit(BATCH)).all()
+    for start in range(0, len(rows), MAX_DECISIONS):
+        decisions = [
+            Decision(
+                str(uuid5(UUID(check.bulk_id), f"{row.image_id} {row.caption_id}")),
+                row.image_id,
+                row.caption_id,
+                check.proposed,  # type: ignore[arg-type]  # the table holds answers only
+                suggestion_id=row.id,
+            )
+            for row in rows[start : start + MAX_DECISIONS]
+        ]
+        decide(session, decisions=decisions, person=person, source="bulk", bulk_id=check.bulk_id)
+    return session.scalar(select(func.count()).select_from(_rest(check).subquery())) or 0
+
+
+def _refusal(check: BulkCheck, result: CheckResult) -> str:
+    if check.state == "undone":
+        return "this bulk accept was taken back; start a new check"
+    if result.bound is None:
+        left = len(check.sample_ids) - result.num_judged
+        return f"{left} of the sample's {len(check.sample_ids)} are not judged yet; judge them first"
+    return (
+        f"{result.num_errors} of {result.num_judged} were against the proposal, so up to {result.bound:.1%} of the"
+        f" slice may be wrong and the target is {check.target_error:.1%}; narrow the band or judge one by one"
+    )
+
+
+def _answers(session: Session, check: BulkCheck) -> dict[int, str]:
+    """Suggestion id → the answer given since the check began."""
+    found: dict[int, str] = {}
+    for start in range(0, len(check.sample_ids), 500):
+        query = (
+            select(Suggestion.id, CurrentVerdict.answer)
+            .join(
+                CurrentVerdict,
+                (CurrentVerdict.image_id == Suggestion.image_id)
+                & (CurrentVerdict.caption_id == Suggestion.caption_id),
+            )
+            .where(Suggestion.id.in_(check.sample_ids[start : start + 500]))
+            .where(CurrentVerdict.verdict_id > check.last_verdict_id)
+        )
+        found |= {row.id: row.answer for row in session.execute(query)}
+    return found
+
+
+def _num_tries(session: Session, data_set_id: int, wanted: Slice) -> int:
+    """Earlier checks that looked at a part of this slice."""
+    query = select(func.count()).where(
+        BulkCheck.data_set_id == data_set_id,
+        BulkCheck.proposed == wanted.proposed,
+        BulkCheck.min_probability < wanted.max_probability,
+        BulkCheck.max_probability > wanted.min_probability,
+    )
+    return session.scalar(query) or 0
+
+
+def _in_slice(data_set_id: int, wanted: Slice) -> Sequence[ColumnElement[bool]]:
+    top = Suggestion.probability <= 1.0 if wanted.max_probability == 1.0 else None
+    below = Suggestion.probability < wanted.max_probability if top is None else top
+    return (
+        Suggestion.data_set_id == data_set_id,
+        IS_OPEN,
+        Suggestion.proposed == wanted.proposed,
+        Suggestion.probability >= wanted.min_probability,
+        below,
+    )
+
+
+def _open_ids(data_set_id: int, wanted: Slice):  # type: ignore[no-untyped-def]
+    return (
+        select(Suggestion.id)
+        .join(Image, Image.id == Suggestion.image_id)
+        .join(Caption, Caption.id == Suggestion.caption_id)
+        .where(*_in_slice(data_set_id, wanted), Image.erased_at.is_(None), Caption.erased_at.is_(None))
+        .order_by(Suggestion.id)
+    )
+
+
+def _rest(check: BulkCheck):  # type: ignore[no-untyped-def]
+    """The open suggestions of the slice as it was when the sample was drawn, without the sample."""
+    wanted = Slice(check.proposed, check.min_probability, check.max_probability)  # type: ignore[arg-type]
+    return (
+        _open_ids(check.data_set_id, wanted)
+        .add_columns(Suggestion.image_id, Suggestion.caption_id)
+        .where(Suggestion.id <= check.last_suggestion_id, Suggestion.id.not_in(check.sample_ids))
+    )
