@@ -6,11 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.responses import JSONResponse
 
-<<<<<<< HEAD
-from app.api import data_sets, health, images, jobs, pairs, runs, search, sources, streams, verdicts
-=======
-from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, verdicts
->>>>>>> main
+from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, sources, streams, verdicts
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
@@ -39,11 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Nearmiss", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database = database
-<<<<<<< HEAD
-    for part in (data_sets, sources, pairs, images, verdicts, jobs, streams, runs, search, health):
-=======
-    for part in (data_sets, bulk, pairs, images, verdicts, jobs, runs, search, health):
->>>>>>> main
+    parts = (data_sets, sources, bulk, pairs, images, verdicts, jobs, streams, runs, search, health)
+    for part in parts:
         app.include_router(part.router)
 
     @app.get("/api/openapi.json", include_in_schema=False)
