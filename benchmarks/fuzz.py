@@ -139,6 +139,12 @@ def read(case: Case) -> str:
         return f"{case.kind}: {type(error).__name__}: {str(error)[:120]}"
 
 
+def read_measured(case: Case) -> tuple[str, float]:
+    """The answer, and the most memory that this process ever held, in MB."""
+    answer = read(case)
+    return answer, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def _read(case: Case, folder: Path) -> str:
     if case.kind == "picture":
         check_picture(case.data)
@@ -165,17 +171,17 @@ def _read(case: Case, folder: Path) -> str:
 
 def fuzz_files(found: Found, num: int, seed: int) -> None:
     """Through the importer's own pool."""
-    with Decoders[Case, str](read, num_processes=2) as decoders:
-        for case, answer in decoders.map(cases(num, seed)):
+    with Decoders[Case, tuple[str, float]](read_measured, num_processes=2) as decoders:
+        for case, measured in decoders.map(cases(num, seed)):
             found.cases[case.kind] += 1
+            answer, peak_mb = (measured, 0.0) if isinstance(measured, str) else measured
+            found.child_peak_mb = max(found.child_peak_mb, peak_mb)
             if answer == DIED:
                 found.crashes.append(f"{case.kind}: the process died on {case.data[:40]!r}")
             elif answer == "refused":
                 found.refused += 1
             elif answer != "read":
                 found.crashes.append(answer)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    found.child_peak_mb = max(found.child_peak_mb, peak)
 
 
 def fuzz_routes(found: Found, num: int, seed: int) -> None:

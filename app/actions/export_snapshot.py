@@ -135,7 +135,7 @@ def _tsv(source: _Snapshot, folder: Path) -> int:
     (folder / "images").mkdir()
     num = 0
     with (folder / "pairs.tsv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL)  # \r too
         table.writerow(["filepath", "title", "split"])
         for row in source.rows():
             path = folder / "images" / row["file"]

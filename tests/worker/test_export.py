@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import make_desk, png
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -44,6 +44,7 @@ def filled(desk, rows):
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
+@example(rows=[(0, 'a\rb\n"c"\td', "train"), (0, "x", "test")])
 def test_import_of_an_export_gives_the_same_pairs(tmp_path_factory, format, rows):
     place = tmp_path_factory.mktemp("round")
     one, two = make_desk(place / "one"), make_desk(place / "two")
