@@ -1,6 +1,8 @@
 """What an import can come from: folders of the server, uploads in pieces, and how their rows would be read."""
 
+import os
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +14,12 @@ from app.actions.import_data_set import place_of, uploads_of
 from app.api.access import MAX_ID, Db
 from app.errors import NearmissError, NotFound
 from app.media.uploads import CHUNK_BYTES, Upload
+from app.sources.folder import PICTURES
 from app.sources.open_source import PreviewRow, columns_of, preview_source
 
 router = APIRouter(prefix="/api")
 MAX_ENTRIES = 1000
+MAX_LOOKED_AT = 200_000  # of a folder's files, so that a gigantic one answers too
 Name = Annotated[str, Query(min_length=1, max_length=1000)]
 
 
@@ -151,25 +155,29 @@ def _folder(path: str, roots: list[Path]) -> Path:
 
 
 def _entries(at: Path, roots: list[Path]) -> tuple[list[Entry], bool]:
-    found: list[Entry] = []
+    """Folders, then tables and shards, then pictures: a table among a million pictures is found."""
     try:
-        for child in at.iterdir():
-            real = child.resolve()
-            if child.name.startswith(".") or not any(real.is_relative_to(root) for root in roots):
-                continue
-            if len(found) >= MAX_ENTRIES:
-                return sorted(found, key=_order), True
-            is_folder = real.is_dir()
-            if (is_folder or real.is_file()) and _can_be_said(child.name):
-                num_bytes = 0 if is_folder else real.stat().st_size
-                found.append(Entry(child.name, str(child), is_folder, num_bytes))
+        with os.scandir(at) as children:
+            some = [child for child in islice(children, MAX_LOOKED_AT) if not child.name.startswith(".")]
+        some = [child for child in some if _can_be_said(child.name)]
+        some.sort(key=_order)
+        found = [entry for child in some[:MAX_ENTRIES] if (entry := _entry(Path(child.path), roots))]
     except (OSError, RuntimeError):
         raise NotFound("this folder may not be read; choose another") from None
-    return sorted(found, key=_order), False
+    return found, len(some) > MAX_ENTRIES
 
 
-def _order(entry: Entry) -> tuple[bool, str]:
-    return not entry.is_folder, entry.name.lower()
+def _entry(child: Path, roots: list[Path]) -> Entry | None:
+    real = child.resolve()
+    is_folder = real.is_dir()
+    if not any(real.is_relative_to(root) for root in roots) or not (is_folder or real.is_file()):
+        return None
+    return Entry(child.name, str(child), is_folder, 0 if is_folder else real.stat().st_size)
+
+
+def _order(child: "os.DirEntry[str]") -> tuple[bool, bool, str]:
+    is_picture = Path(child.name).suffix.lower() in PICTURES
+    return not child.is_dir(), is_picture, child.name.lower()
 
 
 def _can_be_said(name: str) -> bool:

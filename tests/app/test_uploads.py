@@ -109,3 +109,14 @@ def test_columns_are_shown_when_they_must_be_mapped(client, tmp_path):
     assert client.post("/api/previews", json={"source": "/etc/passwd"}).status_code == 400
     job = client.post("/api/data-sets", json={"name": "n", **wish}).json()["job"]
     assert job["state"] == "queued"
+
+
+def test_a_table_is_found_among_more_pictures_than_are_shown(client, tmp_path):
+    for i in range(1100):
+        (tmp_path / "open" / f"{i}.jpg").touch()
+    folder = client.get("/api/folders").json()
+    assert (
+        folder["entries"][0]["name"] == "x.csv"
+        and folder["shortened"]
+        and 999 <= len(folder["entries"]) <= 1000
+    )

@@ -130,8 +130,8 @@ function job(what, j) {
   return h(
     "div",
     { class: "nm-job" },
-    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : "", j.reason ? ` (${j.reason})` : ""),
-    running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : null,
+    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : running && j.done ? ` ${number(j.done)} ${j.unit}${j.rate ? `, ${number(Math.round(j.rate))} a second` : ""}` : "", j.reason ? ` (${j.reason})` : ""),
+    running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : running && j.done ? h("progress", { "aria-label": what }) : null,
     j.num_rejected ? h("a", { href: `/api/jobs/${j.id}/rejected` }, `${number(j.num_rejected)} ${j.num_rejected === 1 ? "row was" : "rows were"} refused: download the list with reasons (CSV)`) : null,
     running ? h("button", { type: "button", class: "nm-button", onclick: () => post(`/api/jobs/${j.id}/cancel`).then(() => loadDataSets()) }, "Cancel") : null,
   );
