@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
 
-.PHONY: help run test check format bench-gpu walk clean
+.PHONY: help run test check format fuzz bench-gpu walk clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -29,6 +29,9 @@ check: $(VENV)/ready ## style, import rules, types
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+fuzz: $(VENV)/ready ## 50,000 damaged files and odd requests (make fuzz CASES=2000 for a short one)
+	@$(BIN)/python benchmarks/fuzz.py --cases $(or $(CASES),50000)
 
 bench-gpu: $(VENV)/ready ## the training step on a CUDA device against open_clip's accumulation
 	@$(BIN)/python benchmarks/step_gpu.py

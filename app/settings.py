@@ -38,6 +38,22 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or mps, for the workers")
 
+    import_roots: str = Field(
+        default="",
+        description="folders that page and API may import from, with ':' between; empty: all of this machine",
+    )
+    webhooks: str = Field(
+        default="", description="URLs, with blanks between, that are told when a run is over"
+    )
+    webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
+    upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
+
+    @property
+    def allowed_roots(self) -> list[Path]:
+        """Folders that the page may look into; the whole machine where none is set (a single local user)."""
+        named = [Path(part).expanduser() for part in self.import_roots.split(":") if part.strip()]
+        return [root.resolve() for root in named] or [Path("/")]
+
     @property
     def resolved_database_url(self) -> str:
         """The database URL in force."""

@@ -46,6 +46,7 @@ class JobContext:
         self._events: list[NewEvent] = []
         self._writes: list[Write] = []
         self._progress: Progress | None = None
+        self._told: Progress | None = None  # the progress that is written
         self._asked: str | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -114,7 +115,8 @@ class JobContext:
         every = self.settings.lease_s / 3
         due = time.monotonic()
         while not self._over.wait(FLUSH_S):
-            if time.monotonic() < due and not self._events and not self._writes:
+            news = self._events or self._writes or self._progress is not self._told
+            if time.monotonic() < due and not news:
                 continue
             try:
                 self._flush()
@@ -128,15 +130,14 @@ class JobContext:
     def _flush(self, last: Write | None = None) -> None:
         with self._lock:
             events, writes = list(self._events), list(self._writes)
+        told = self._progress
         with self.database.transaction() as session:
-            asked = lease.heartbeat(
-                session, self.job_id, token=self.token, progress=self._progress, events=events
-            )
+            asked = lease.heartbeat(session, self.job_id, token=self.token, progress=told, events=events)
             for write in writes:
                 write(session)
             if last is not None:
                 last(session)
-        self._asked = self._asked or asked
+        self._asked, self._told = self._asked or asked, told
         with self._lock:
             # a step event may have been joined to meanwhile: what was written is cut off its front
             self._events = _without(self._events, events)

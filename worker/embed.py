@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.errors import NearmissError
 from app.media.pictures import original_key
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors, put_vectors
@@ -20,7 +21,7 @@ from app.store.insert import insert
 from app.store.models import Caption, Embedding, Image, Model
 from clipcore.config import FineTuneConfig
 from worker.context import JobContext
-from worker.models import model_config
+from worker.models import has_towers, model_config
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ class Vectors:
     caption_ids_C: NDArray[np.int64]
     caption_CD: NDArray[np.float16]
 
+    def of(self, image_ids: Sequence[int], caption_ids: Sequence[int]) -> "Vectors":
+        """Those of the given items only, in the order of this."""
+        images = np.isin(self.image_ids_I, image_ids)
+        captions = np.isin(self.caption_ids_C, caption_ids)
+        return Vectors(
+            self.image_ids_I[images],
+            self.image_ID[images],
+            self.caption_ids_C[captions],
+            self.caption_CD[captions],
+        )
+
 
 def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
     """The kept vectors, completed by those of items that came since, with progress; raises Stopped."""
@@ -41,12 +53,18 @@ def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
         kept = _kept(session, context.media, data_set_id, model.id)
     if kept is not None and _covers(kept, [r.id for r in images], [r.id for r in captions]):
         return kept
+    if not has_towers(model):
+        if kept is None:
+            raise NearmissError(
+                f"{model.name} has only the vectors that came with its data set; choose a model with weights"
+            )
+        return kept.of([r.id for r in images], [r.id for r in captions])
     fresh = _completed(context, model, kept, images, captions)
     keys = (
         put_vectors(context.media, fresh.image_ids_I, fresh.image_ID),
         put_vectors(context.media, fresh.caption_ids_C, fresh.caption_CD),
     )
-    context.database_write(lambda s: _remember(s, data_set_id, model.id, keys, len(images), len(captions)))
+    context.database_write(lambda s: remember(s, data_set_id, model.id, keys, len(images), len(captions)))
     return fresh
 
 
@@ -145,7 +163,16 @@ def _chunks(context: JobContext, parts: Iterator[Any], done: int, total: int) ->
     return np.concatenate(found) if found else np.zeros((0, 1), np.float16)
 
 
-def _remember(
+def forget_images(session: Session, media: MediaStore, data_set_id: int, image_ids: Sequence[int]) -> None:
+    """Leaves the vectors of pictures that have changed out of what is kept; they are computed at the next need."""
+    for row in session.scalars(select(Embedding).where(Embedding.data_set_id == data_set_id)):
+        ids, vectors = get_vectors(media, row.image_key)
+        stays = ~np.isin(ids, image_ids)
+        row.image_key = put_vectors(media, ids[stays], vectors[stays])
+        row.num_images = int(stays.sum())
+
+
+def remember(
     session: Session,
     data_set_id: int,
     model_id: int,
@@ -153,6 +180,7 @@ def _remember(
     num_images: int,
     num_captions: int,
 ) -> None:
+    """Writes where the vectors of a data set under a model lie."""
     values = {
         "image_key": keys[0],
         "caption_key": keys[1],

@@ -1,104 +1,220 @@
-"""The import: rows from a source, pictures checked and shrunk in a pool of processes, rows added in batches.
+"""The import: rows from a source, pictures checked and shrunk in limited processes, rows added in batches.
 
-Rows are known by their key, so an import that was killed and begins again adds nothing twice.
+Rows are known by their key, so an import that was killed and begins again adds nothing twice, and pictures that are
+kept already are not decoded again. A re-import also takes over what changed and retires what vanished.
 """
 
-import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import demo
 from app.actions.add_model import add_model
-from app.actions.add_rows import NewRow, add_rows
+from app.actions.add_rows import NewRow, Place, add_rows, places_of, renew_rows
+from app.actions.import_data_set import place_of, uploads_of
+from app.actions.retire_pairs import retire_page
 from app.actions.start_mining import start_mining
 from app.errors import NearmissError
-from app.media.pictures import Picture, check_picture, keep_picture
-from app.media.store import MediaStore
+from app.media.decoders import Decoders
+from app.media.pictures import keep_file
+from app.media.uploads import PREFIX as UPLOAD
 from app.sources.open_source import open_source
 from app.sources.rows import Rejected, Row
+from app.sources.vectors import is_vectors_folder, open_vectors
 from app.store.models import DataSet, Job, Model
 from app.store.text import clean
 from worker.context import JobContext
+from worker.embed import forget_images
+from worker.kept_vectors import Places, keep_vectors
+from worker.rejected import RejectedRows
 
-BATCH = 500
-REPORTED = 20  # rejected rows quoted in an event; all of them go to the report
+BATCH = 2_000  # rows a transaction
+REPORT_EVERY = 100  # rows
+BATCH_S = 4.0  # and no row waits longer for its own
+Found = tuple[str, int, int] | str
+
+
+@dataclass
+class Import:
+    """One import under way."""
+
+    context: JobContext
+    data_set_id: int
+    again: bool
+    rejected: RejectedRows = field(default_factory=RejectedRows)
+    places: Places | None = None  # where rows with embeddings came to stand
+    seen: set[int] = field(default_factory=set)  # ids of pairs, for a re-import
+    changed: set[int] = field(default_factory=set)  # ids of images with other bytes
+    num_rows: int = 0
 
 
 def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
     """Imports `request["source"]` into the data set; a report lists what was refused and why."""
-    data_set_id, source = int(job.request["data_set_id"]), str(job.request["source"])
-    rows, total = open_source(source)
-    rejected: list[str] = []
-    num_rows = 0
-    url = context.settings.resolved_media_url
-    with ProcessPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        for batch in _batches(rows):
-            context.check()
-            new = list(_checked(pool, url, batch, rejected))
-            if new:
-                context.database_write(partial(add_rows, data_set_id=data_set_id, rows=new))
-            num_rows += len(batch)
-            context.progress(num_rows, max(total or 0, num_rows), "rows")
-    if num_rows == len(rejected):
-        first = rejected[0] if rejected else "it holds no pictures with captions"
-        raise NearmissError(f"nothing could be imported from {source!r}: {first}")
-    if rejected:
-        key = context.media.put("\n".join(rejected).encode(), kind="reports", suffix=".txt")
-        body = {"num": len(rejected), "examples": rejected[:REPORTED], "report_key": key}
-        context.report("rejected", body)
-    return lambda session: _after_import(session, data_set_id, source, job.created_by)
+    request = job.request
+    source, roots = place_of(context.settings, str(request["source"]), trusted=bool(request.get("trusted")))
+    vectors = open_vectors(Path(source)) if is_vectors_folder(Path(source)) else None
+    rows, total = open_source(source, columns=request.get("columns"), roots=roots)
+    work = Import(context, int(request["data_set_id"]), bool(request.get("again")))
+    work.places = Places() if vectors is not None else None
+    keep = partial(
+        keep_file,
+        media_url=context.settings.resolved_media_url,
+        refer=request.get("originals") == "referenced",
+    )
+    with Decoders[Path | bytes, Found](keep) as decoders:
+        _add_all(work, _checked(decoders, rows, work), total)
+    if work.num_rows == work.rejected.num:
+        first = work.rejected.examples[0] if work.rejected.num else "it holds no pictures with captions"
+        raise NearmissError(f"nothing could be imported from {request['source']!r}: {first}")
+    if work.rejected.num:
+        context.report("rejected", work.rejected.keep(context.media))
+    if work.again:
+        _retire(work)
+    if vectors is not None and work.places is not None:
+        model_id: int | None = keep_vectors(
+            context, work.data_set_id, vectors, work.places, request.get("model_id")
+        )
+    else:
+        model_id = request.get("model_id")
+    return lambda session: _after_import(session, context, request, model_id, job.created_by)
 
 
-def _batches(rows: Iterator[Row | Rejected]) -> Iterator[list[Row | Rejected]]:
-    while batch := list(islice(rows, BATCH)):
-        yield batch
+def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], total: int | None) -> None:
+    """Writes batches of the rows that were found good; None stands for a row that was refused."""
+    batch: list[tuple[NewRow, int | None]] = []
+    began = written = time.monotonic()
+    with ThreadPoolExecutor(1, "writer") as writer:  # pictures are decoded on while a batch is written
+        writing: Future[None] | None = None
+        for row in rows:
+            work.num_rows += 1
+            if row is not None:
+                batch.append(row)
+            now = time.monotonic()
+            if len(batch) >= BATCH or (now - written > BATCH_S and work.num_rows % 50 == 0):
+                if writing is not None:
+                    writing.result()
+                writing, batch, written = writer.submit(_add, work, batch), [], now
+            if work.num_rows % REPORT_EVERY == 0:
+                rate = work.num_rows / max(now - began, 1e-9)
+                work.context.progress(work.num_rows, total or 0, "rows", rate)  # 0: not known
+                work.context.check()
+        if writing is not None:
+            writing.result()
+    _add(work, batch)
+    work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows")
+    work.context.check()
+
+
+def _add(work: Import, batch: list[tuple[NewRow, int | None]]) -> None:
+    if not batch:
+        return
+    work.context.media.flush()  # pictures are safe before the rows that name them
+    found: list[Any] = []
+    work.context.database_write(
+        lambda session: found.append(_write(session, work, [row for row, _ in batch]))
+    )
+    places, image_ids = found[-1]
+    work.changed |= set(image_ids)
+    work.seen |= {place.pair_id for place in places}
+    if work.places is not None:
+        work.places.add([(batch[p.n][1], p.image_id, p.caption_id) for p in places])
+
+
+def _write(session: Session, work: Import, rows: list[NewRow]) -> tuple[list[Place], list[int]]:
+    add_rows(session, data_set_id=work.data_set_id, rows=rows)
+    image_ids = renew_rows(session, data_set_id=work.data_set_id).image_ids if work.again else []
+    if image_ids:
+        forget_images(session, work.context.media, work.data_set_id, image_ids)
+    wanted = work.again or work.places is not None
+    return (places_of(session, data_set_id=work.data_set_id) if wanted else []), image_ids
 
 
 def _checked(
-    pool: ProcessPoolExecutor, media_url: str, batch: list[Row | Rejected], rejected: list[str]
-) -> Iterator[NewRow]:
-    rows = [row for row in batch if isinstance(row, Row)]
-    rejected += [_sayable(f"{row.where}: {row.reason}") for row in batch if isinstance(row, Rejected)]
-    for row, found in zip(rows, pool.map(_keep, rows, [media_url] * len(rows), chunksize=16), strict=True):
-        try:
-            if isinstance(found, str):
-                raise NearmissError(found)
-            clean(row.key, what="picture's name", limit=4096)
-            text = clean(row.caption, what="caption")
-            yield NewRow(row.key, found.sha256, found.width, found.height, text, row.split)
-        except NearmissError as error:
-            rejected.append(_sayable(f"{row.where or row.key}: {error}"))
+    decoders: Decoders[Path | bytes, Found], rows: Iterator[Row | Rejected], work: Import
+) -> Iterator[tuple[NewRow, int | None] | None]:
+    """Each row with its picture decoded; rows of one picture that follow each other share the decoding."""
+    waiting: deque[list[Row]] = deque()
+    refused: deque[Rejected] = deque()
+    for _, found in decoders.map(_pictures(rows, waiting, refused)):
+        yield from _refused(refused, work)
+        for row in waiting.popleft():
+            yield _new_row(row, found, work)
+    yield from _refused(refused, work)
 
 
-def _sayable(text: str) -> str:
-    """File names and columns may hold half a surrogate pair, which no report and no database takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _pictures(
+    rows: Iterator[Row | Rejected], waiting: deque[list[Row]], refused: deque[Rejected]
+) -> Iterator[Path | bytes]:
+    group: list[Row] = []
+    for row in chain(rows, [None]):
+        if isinstance(row, Rejected):
+            refused.append(row)
+            continue
+        if group and row is not None and row.key == group[0].key and row.image == group[0].image:
+            group.append(row)
+            continue
+        if group:
+            waiting.append(group)
+            yield group[0].image
+        group = [row] if row is not None else []
 
 
-def _keep(row: Row, media_url: str) -> Picture | str:
-    """In a pool's process: checks the picture and keeps it with its thumbnails; a sentence when it cannot."""
+def _refused(refused: deque[Rejected], work: Import) -> Iterator[None]:
+    while refused:
+        row = refused.popleft()
+        work.rejected.add(row.where, row.reason)
+        yield None
+
+
+def _new_row(row: Row, found: Found, work: Import) -> tuple[NewRow, int | None] | None:
     try:
-        data = row.image if isinstance(row.image, bytes) else row.image.read_bytes()
-        picture = check_picture(data)
-        keep_picture(MediaStore(media_url), picture)
-        return Picture(b"", picture.sha256, picture.width, picture.height, {})
+        if isinstance(found, str):
+            raise NearmissError(found)
+        clean(row.key, what="picture's name", limit=4096)
+        text = clean(row.caption, what="caption")
     except NearmissError as error:
-        return str(error)
-    except OSError as error:
-        return f"the picture cannot be read ({error.strerror or error}); check the path"
+        work.rejected.add(row.where or row.key, str(error))
+        return None
+    return NewRow(row.key, *found, text, row.split), row.place
 
 
-def _after_import(session: Session, data_set_id: int, source: str, person: str) -> None:
+def _retire(work: Import) -> None:
+    after: int | None = 0
+    num_retired = 0
+    while after is not None:
+        answers: list[tuple[int | None, int]] = []
+
+        def write(session: Session, answers: Any = answers, after: int = after) -> None:
+            answers.append(retire_page(session, data_set_id=work.data_set_id, seen=work.seen, after=after))
+
+        work.context.database_write(write)
+        after, num = answers[-1]
+        num_retired += num
+    said = f"{num_retired} pairs are no longer in the source and were retired"
+    work.context.report("log", {"text": f"{said}; {len(work.changed)} pictures changed"})
+
+
+def _after_import(
+    session: Session, context: JobContext, request: dict[str, Any], model_id: int | None, person: str
+) -> None:
     """The demo brings its attribution and base model; suggestions are looked for when there is a model."""
+    data_set_id, source = int(request["data_set_id"]), str(request["source"])
     if source == "demo":
         values = {"attribution": demo.ATTRIBUTION, "licence": demo.LICENCE}
         session.execute(update(DataSet).where(DataSet.id == data_set_id).values(values))
         add_model(session, name="openmoji-tiny", location="demo:openmoji-tiny", licence=demo.LICENCE)
-    model_id = session.scalar(select(Model.id).order_by(Model.id).limit(1))
+    if source.startswith(UPLOAD):
+        uploads_of(context.settings).delete(source.removeprefix(UPLOAD))
+    with_towers = select(Model.id).where(~Model.location.startswith("vectors:")).order_by(Model.id).limit(1)
+    model_id = model_id or session.scalar(with_towers)
     if model_id is not None:
         start_mining(session, data_set_id=data_set_id, model_id=model_id, person=person)

@@ -20,6 +20,7 @@ from clipcore.mining import topk as search
 from clipcore.mining.rates import expected_collisions
 from worker.context import JobContext, Stopped
 from worker.embed import Results, Vectors, image_source, vectors_of
+from worker.models import has_towers
 
 BATCH = 2_000
 MAX_WRITTEN = 500  # written negatives a job: the queue is for what the data set already has
@@ -60,7 +61,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
         done += len(batch)
         context.progress(done, len(found) + len(disputed), "suggestions")
         context.check()
-    written = _written(facts)
+    written = _written(facts) if has_towers(model) else []
     context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
     vectors_of(context, data_set_id, model)  # the written captions' too, so that a run need not compute them
     context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})
@@ -73,7 +74,9 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
 def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vectors) -> Facts:
     """Everything that mining asks of the database."""
     pairs = session.execute(
-        select(Pair.image_id, Pair.caption_id, Pair.split).where(Pair.data_set_id == data_set_id)
+        select(Pair.image_id, Pair.caption_id, Pair.split).where(
+            Pair.data_set_id == data_set_id, Pair.retired_at.is_(None)
+        )
     ).all()
     hashes = _named(session, Image.id, Image.sha256, Image.data_set_id == data_set_id)
     texts = _named(session, Caption.id, Caption.text, Caption.data_set_id == data_set_id)
@@ -83,10 +86,7 @@ def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vecto
         .where(CurrentVerdict.data_set_id == data_set_id)
         .order_by(CurrentVerdict.verdict_id)
     ).all()
-    paired = np.isin(vectors.caption_ids_C, [p.caption_id for p in pairs])
-    vectors = Vectors(
-        vectors.image_ids_I, vectors.image_ID, vectors.caption_ids_C[paired], vectors.caption_CD[paired]
-    )
+    vectors = vectors.of([p.image_id for p in pairs], [p.caption_id for p in pairs])
     image_at = {int(id_): place for place, id_ in enumerate(vectors.image_ids_I)}
     caption_at = {int(id_): place for place, id_ in enumerate(vectors.caption_ids_C)}
     own = _places(pairs, image_at, caption_at)

@@ -48,7 +48,7 @@ def pair_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
         .join(Image, Image.id == Pair.image_id)
         .join(Caption, Caption.id == Pair.caption_id)
         .where(Pair.data_set_id == data_set_id)
-        .where(Image.erased_at.is_(None), Caption.erased_at.is_(None))
+        .where(Image.erased_at.is_(None), Caption.erased_at.is_(None), Pair.retired_at.is_(None))
         .order_by(Pair.id)
     )
     return _columns(session, query)
@@ -56,7 +56,8 @@ def pair_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
 
 def verdict_columns(session: Session, data_set_id: int) -> dict[str, list[Any]]:
     """The standing verdicts in the columns of `app.media.snapshots.VERDICTS`, by image and caption."""
-    paired = select(Pair.id).where(Pair.caption_id == CurrentVerdict.caption_id).exists()
+    standing = select(Pair.id).where(Pair.caption_id == CurrentVerdict.caption_id, Pair.retired_at.is_(None))
+    paired = standing.exists()
     query = (
         select(
             CurrentVerdict.image_id,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.actions.export_verdicts import export_verdicts
-from app.actions.import_data_set import import_data_set
+from app.actions.import_data_set import Originals, import_again, import_data_set
 from app.actions.start_mining import start_mining
 from app.api.access import MAX_ID, Db, Id, Person
 from app.errors import NearmissError
@@ -53,10 +53,23 @@ class DataSetView:
 
 
 class NewDataSet(BaseModel):
-    """A folder or file on this machine, or "demo"."""
+    """A folder or file on this machine, `upload:ID`, `hf:OWNER/NAME`, or "demo"; `columns`: see /api/previews.
+
+    `originals` are copied or stay in place; `model_id` made the embeddings that the source brings.
+    """
 
     name: str = Field(max_length=1000)
     source: str = Field(max_length=10_000)
+    columns: dict[str, str] = Field(default_factory=dict, max_length=3)
+    originals: Originals = "copied"
+    model_id: int | None = Field(default=None, ge=1, le=MAX_ID)
+
+
+class Again(BaseModel):
+    """The changed source; "": the same place as before. `columns`: those of the import before when not given."""
+
+    source: str = Field(default="", max_length=10_000)
+    columns: dict[str, str] = Field(default_factory=dict, max_length=3)
 
 
 class Mining(BaseModel):
@@ -76,7 +89,16 @@ def data_sets(database: Db) -> list[DataSetView]:
 def import_one(body: NewDataSet, database: Db, person: Person) -> dict[str, JobView]:
     """Begin an import: {job}."""
     with database.transaction() as session:
-        job = import_data_set(session, name=body.name, source=body.source, person=person)
+        job = import_data_set(session, **body.model_dump(), person=person)
+        job_id = job.id
+    return {"job": _job(database, job_id)}
+
+
+@router.post("/{data_set_id}/import")
+def import_changed(data_set_id: Id, body: Again, database: Db, person: Person) -> dict[str, JobView]:
+    """Import a changed source again: adds, updates, retires what vanished; verdicts stay: {job}."""
+    with database.transaction() as session:
+        job = import_again(session, data_set_id=data_set_id, **body.model_dump(), person=person)
         job_id = job.id
     return {"job": _job(database, job_id)}
 

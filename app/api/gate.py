@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import NearmissError
 from app.settings import Settings
 
-MAX_BODY_BYTES = 2 * 2**20  # nothing is uploaded: imports name a path on the server
+MAX_BODY_BYTES = 2 * 2**20  # uploads come in pieces of 1 MiB
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Gradio runs inline scripts and builds functions from text; everything comes from this server all the same.

@@ -7,7 +7,7 @@ from starlette.responses import FileResponse, Response
 
 from app.api.access import Db, Id
 from app.errors import NotFound
-from app.media.pictures import mime_type, original_key, thumbnail_key
+from app.media.pictures import mime_type, original_key, thumbnail_keys
 from app.media.store import MediaStore
 from app.store.models import Image
 
@@ -28,8 +28,9 @@ def picture(
     headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}-{size}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    key = original_key(sha256) if size == "original" else thumbnail_key(sha256, px=int(size))
     store = MediaStore(database.settings.resolved_media_url)
+    keys = [original_key(sha256)] if size == "original" else thumbnail_keys(sha256, px=int(size))
+    key = next((key for key in keys if store.exists(key)), keys[0])
     path = store.local_path(key)
     if path is None or size == "original":
         data = store.get(key)

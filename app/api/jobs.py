@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from app.actions.steer_job import cancel_job, pause_job, resume_job
 from app.api.access import Db, Id, Person
@@ -31,15 +31,17 @@ def steer(job_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
 
 
 @router.get("/jobs/{job_id}/rejected")
-def rejected(job_id: Id, database: Db) -> PlainTextResponse:
-    """The rows that an import refused, a sentence a line."""
+def rejected(job_id: Id, database: Db) -> Response:
+    """The rows that an import refused, as a CSV: where, reason, remedy."""
     with database.reading() as session:
         body = rejected_rows(session, get_job(session, job_id))
     if not body:
         raise NotFound(f"job {job_id} refused no rows; nothing needs mending")
     if "report_key" not in body:
         return PlainTextResponse("\n".join(body["examples"]))
-    return PlainTextResponse(MediaStore(database.settings.resolved_media_url).get(body["report_key"]))
+    data = MediaStore(database.settings.resolved_media_url).get(body["report_key"])
+    named = {"Content-Disposition": f'attachment; filename="rejected-{job_id}.csv"'}
+    return Response(data, media_type="text/csv; charset=utf-8", headers=named)
 
 
 @router.get("/workers")

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.responses import JSONResponse
 
-from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, verdicts
+from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, sources, streams, verdicts
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
@@ -34,8 +35,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Nearmiss", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database = database
-    for part in (data_sets, bulk, pairs, images, verdicts, jobs, runs, search, health):
+    parts = (data_sets, sources, bulk, pairs, images, verdicts, jobs, streams, runs, search, health)
+    for part in parts:
         app.include_router(part.router)
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
     say_errors(app)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
     return app

@@ -61,13 +61,40 @@ def migrate() -> None:
 @cli.command("import")
 def import_(
     source: str,
-    name: str = typer.Option(..., help="name of the new data set"),
+    name: str = typer.Option("", help="name of the new data set"),
+    image: str = typer.Option("", help="the column of the picture"),
+    caption: str = typer.Option("", help="the column of the caption"),
+    split: str = typer.Option("", help="the column of the split"),
+    in_place: bool = typer.Option(False, help="leave originals where they are instead of copying them"),
+    again: bool = typer.Option(False, help="import a changed source into the data set of that name"),
+    model: str = typer.Option("", help="the model that made the embeddings of a clip-retrieval folder"),
+    preview: bool = typer.Option(False, help="show columns and first rows, import nothing"),
     wait: bool = typer.Option(True, help="stay until it is done"),
 ) -> None:
-    """Import a folder (metadata.csv/jsonl or .txt sidecars), a TSV, CSV or JSONL; a running worker does it."""
-    from app.cli.import_ import run
+    """Import a folder, CSV, TSV, JSONL, Parquet, .tar shards, COCO's JSON or hf:OWNER/NAME; a running worker does it."""
+    from app.cli import import_
 
-    run(source, name, wait=wait)
+    columns = {"image": image, "caption": caption, "split": split}
+    columns = {role: column for role, column in columns.items() if column}
+    if preview:
+        import_.preview(source, columns)
+        return
+    import_.run(source, name, columns=columns, in_place=in_place, again=again, model=model, wait=wait)
+
+
+@cli.command()
+def export(
+    data_set: str,
+    to: str = typer.Option(..., help="a new or empty folder"),
+    format: str = typer.Option("parquet", help="parquet, tsv, webdataset or sentence-transformers"),
+    snapshot: str = typer.Option(
+        "", help="the first characters of a snapshot's hash; default: the present state"
+    ),
+) -> None:
+    """Write a snapshot with its pictures: for open_clip, webdataset, sentence-transformers, or as Parquet."""
+    from app.cli.export import run
+
+    run(data_set, to, format=format, snapshot=snapshot)
 
 
 @cli.command("add-model")

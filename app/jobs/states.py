@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import Session
 
+from app.store.database import Database, after_commit
 from app.store.models import Event, Job, JobState
 
 HELD: tuple[JobState, ...] = ("claimed", "running", "pausing")  # a worker holds a lease
@@ -75,7 +76,15 @@ def move(
     if job is not None:
         body = {"to": transition.target, "reason": reason}
         session.add(Event(job_id=job_id, kind="state", step=job.done, body=body))
+        if transition.target in OVER and job.kind == "fine_tune":
+            after_commit(session, lambda database: _tell(database, job_id))
     return job
+
+
+def _tell(database: Database, job_id: int) -> None:
+    from app.jobs.webhooks import run_is_over  # httpx is needed by nothing else here
+
+    run_is_over(database, job_id)
 
 
 def _written(target: JobState, reason: str) -> dict[str, Any]:

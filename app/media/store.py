@@ -4,16 +4,20 @@ A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that
 and a reader may cache for ever.
 """
 
+import ctypes
 import hashlib
 import json
 import os
+import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 
-from app.errors import NotFound
+from app.errors import NearmissError, NotFound
 
 
 class MediaStore:
@@ -30,24 +34,53 @@ class MediaStore:
         self.put_at(key, data)
         return key
 
-    def put_at(self, key: str, data: bytes) -> None:
-        """Keep `data` under a key that its reader can compute, as thumbnails are; whole or not at all."""
-        if self.exists(key):
+    def put_at(self, key: str, data: bytes, *, flush: bool = True) -> None:
+        """Keep `data` under a key that its reader can compute, as thumbnails are; whole or not at all.
+
+        Without `flush` it survives this process, but a power cut only after `flush()`.
+        """
+        if self.exists(key) and not self._is_reference(key):
             return
         if not self._local:
             self._files.pipe_file(self._full(key), data)  # object stores write whole objects
             return
-        target = Path(self._full(key))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(data)
+        with self._part(key) as part, part.open("wb") as file:
+            file.write(data)
+            if flush:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def refer_at(self, key: str, path: Path) -> None:
+        """Keep under `key` a link to a file that stays where it is. Raises NearmissError where the store is elsewhere."""
+        if not self._local:
+            raise NearmissError(
+                "originals can stay in place only when the media store is a folder; copy them instead"
+            )
+        if not self.exists(key):
+            with self._part(key) as part:
+                part.symlink_to(path.resolve())
+
+    def flush(self) -> None:
+        """What was put without flushing is on the disk when this returns."""
+        if self._local and Path(self._root).exists():
+            _sync_file_system(Path(self._root))
+
+    @contextmanager
+    def _part(self, key: str) -> Iterator[Path]:
+        """A name beside the key's, which takes its place at the end: whole or not at all."""
+        target = Path(self._full(key))
+        part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
             part.replace(target)
-        finally:
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
+
+    def _is_reference(self, key: str) -> bool:
+        return self._local and Path(self._full(key)).is_symlink()
 
     def get(self, key: str) -> bytes:
         """The bytes. Raises NotFound."""
@@ -67,11 +100,12 @@ class MediaStore:
 
     def exists(self, key: str) -> bool:
         """Whether the key is kept."""
-        return bool(self._files.exists(self._full(key)))
+        full = self._full(key)
+        return Path(full).exists() if self._local else bool(self._files.exists(full))
 
     def delete(self, key: str) -> None:
         """Forget the key; nothing happens where it is not kept."""
-        if self.exists(key):
+        if self.exists(key) or self._is_reference(key):
             self._files.rm_file(self._full(key))
 
     def local_path(self, key: str) -> Path | None:
@@ -103,6 +137,18 @@ class MediaStore:
         if ".." in key or key.startswith("/"):
             raise NotFound(f"{key!r} is no key of the media store")
         return f"{self._root}/{key}"
+
+
+def _sync_file_system(folder: Path) -> None:
+    """One wait for all files, where one for each would cost more than decoding them."""
+    if sys.platform != "linux":
+        os.sync()
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        ctypes.CDLL(None).syncfs(place)
+    finally:
+        os.close(place)
 
 
 def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from app.errors import NearmissError
 from app.sources.hugging_face import read_saved
-from app.sources.parquet import read_parquet
-from app.sources.records import Rows
+from app.sources.parquet import parquet_columns, read_parquet
+from app.sources.records import IMAGE_COLUMNS, Rows, split_of
 from app.sources.rows import Rejected, Row
 from app.sources.tables import Wish, read_json_lines, read_table
 from app.sources.tar_shards import read_shards
+from app.sources.vectors import is_vectors_folder, read_vectors_folder
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 READERS = {"metadata.csv": read_table, "metadata.jsonl": read_json_lines, "metadata.parquet": read_parquet}
@@ -20,6 +21,8 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     """Rows and their number where it is known. Raises NearmissError for a folder with nothing to read."""
     if (folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file():
         return read_saved(folder, wish=wish)
+    if is_vectors_folder(folder):
+        return read_vectors_folder(folder, wish=wish), None
     shards = sorted([*folder.glob("*.tar"), *folder.glob("*.tar.gz"), *folder.glob("*.tgz")])
     if shards:
         return read_shards(shards), None
@@ -27,7 +30,11 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     if (folder / "metadata").is_dir():  # clip-retrieval's and img2dataset's: metadata/*.parquet
         parts = sorted((folder / "metadata").glob("*.parquet"))
     parts = [part for part in parts if part.name in READERS or part.suffix == ".parquet"]
-    if parts or (parts := sorted(folder.glob("*.parquet"))):
+    if (folder / "pairs.tsv").is_file():  # our own export, and open_clip's habit
+        return read_table(folder / "pairs.tsv", root=folder, anywhere=False, wish=wish), None
+    if (folder / "pairs.parquet").is_file():  # sentence-transformers' triplets beside it say the same again
+        parts = [folder / "pairs.parquet"]
+    if parts or (parts := [path for path in sorted(folder.glob("*.parquet")) if wish or _has_pictures(path)]):
         return chain.from_iterable(_part(folder, part, wish) for part in parts), None
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not pictures:
@@ -38,14 +45,17 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
     return _sidecars(folder, pictures), len(pictures)
 
 
+def _has_pictures(table: Path) -> bool:
+    """img2dataset's tables beside its folders name none: the pictures have their captions beside them."""
+    return any(name in IMAGE_COLUMNS for name in parquet_columns(table))
+
+
 def _part(folder: Path, part: Path, wish: Wish) -> Rows:
     read = READERS.get(part.name, read_parquet)
     split = part.parent.name if part.name in READERS and part.parent != folder else ""
     root = part.parent if split else folder
     for row in read(part, root=root, anywhere=False, wish=wish):
         if isinstance(row, Row) and split:
-            from app.sources.records import split_of
-
             yield Row(f"{split}/{row.key}", row.image, row.caption, split_of(split), f"{split} {row.where}")
         else:
             yield row

@@ -23,8 +23,9 @@ def read_parquet(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -
     columns = map_columns(file.schema_arrow.names, source=path.name, wish=wish)
     wanted = [columns.image, *columns.captions]
     wanted += [columns.split] if columns.split in file.schema_arrow.names else []
-    number = 0
+    start = 0
     for group in range(file.num_row_groups):
+        number, start = start, start + file.metadata.row_group(group).num_rows
         num_bytes = file.metadata.row_group(group).total_byte_size
         if num_bytes > MAX_GROUP_BYTES:
             yield Rejected(
@@ -39,6 +40,14 @@ def read_parquet(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -
                     yield from rows_of(record, columns, root=root, where=where, anywhere=anywhere)
         except (pa.ArrowException, OSError, ValueError) as error:
             yield Rejected(f"row group {group + 1}", f"it is damaged ({_short(error)}); write the file again")
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """The names of its columns. Raises NearmissError."""
+    try:
+        return [str(name) for name in pq.read_schema(path).names]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise NearmissError(f"{path.name} is no Parquet file ({_short(error)}); write it again") from None
 
 
 def _short(error: Exception) -> str:

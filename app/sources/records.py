@@ -19,8 +19,9 @@ IMAGE_COLUMNS = (
     "filename",
     "img",
     "jpg",
+    "anchor",
 )
-CAPTION_COLUMNS = ("title", "text", "caption", "captions", "comment", "sentence", "txt")
+CAPTION_COLUMNS = ("title", "text", "caption", "captions", "comment", "sentence", "txt", "positive")
 HELD_OUT = {"held_out", "test", "validation", "val", "valid"}
 NUMBERED = re.compile(r"(caption|text|sentence)_?\d+")  # caption_0 … caption_4 of one image
 WEB = re.compile(r"https?://", re.IGNORECASE)

@@ -16,6 +16,7 @@ class Row:
     caption: str
     split: Split = "train"
     where: str = ""  # "line 12", for messages
+    place: int | None = None  # its row among embeddings that the source brings
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ csv.field_size_limit(MAX_LINE)
 
 def read_table(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -> Rows:
     """A CSV or TSV with a header, or Flickr's token file."""
-    with path.open(encoding=encoding_of(path), newline="", errors="surrogateescape") as file:
+    with _open(path, newline="") as file:
         head = file.readline(MAX_LINE)
         file.seek(0)
         if FLICKR.match(head):
@@ -35,7 +35,7 @@ def read_table(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -> 
 
 def read_json_lines(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -> Rows:
     """One JSON object a line; columns are those of each object."""
-    with path.open(encoding=encoding_of(path), errors="surrogateescape") as file:
+    with _open(path) as file:
         for number, line in enumerate(_lines(file), 1):
             where = f"line {number}"
             if not line.strip():
@@ -49,6 +49,32 @@ def read_json_lines(path: Path, *, root: Path, anywhere: bool, wish: Wish = None
                 yield Rejected(where, f"it is not a JSON object ({str(error)[:80]}); write one a line")
             else:
                 yield from rows_of(record, columns, root=root, where=where, anywhere=anywhere)
+
+
+def table_columns(path: Path) -> list[str]:
+    """The header of a CSV or TSV; [] for Flickr's token file. Raises NearmissError."""
+    with _open(path, newline="") as file:
+        head = file.readline(MAX_LINE)
+        if FLICKR.match(head):
+            return []
+        reader = csv.DictReader([head], delimiter=max("\t,;|", key=head.count), skipinitialspace=True)
+        return [name.strip() for name in _header(reader, path)]
+
+
+def json_columns(path: Path) -> list[str]:
+    """The names in the first object; [] where the first line is none."""
+    with _open(path) as file:
+        try:
+            return list(_object(file.readline(MAX_LINE)))
+        except (ValueError, RecursionError):
+            return []
+
+
+def _open(path: Path, newline: str | None = None) -> IO[str]:
+    """Bytes that are no text become half surrogates, which the gate for texts refuses row by row."""
+    encoding = encoding_of(path)
+    errors = "replace" if encoding == "utf-16" else "surrogateescape"  # half a unit has no surrogate
+    return path.open(encoding=encoding, newline=newline, errors=errors)
 
 
 def encoding_of(path: Path) -> str:

@@ -105,8 +105,13 @@ def _rows(shard: Path, name: str, parts: Sample) -> Rows:
         return
     given = about.get("captions")
     texts = given if isinstance(given, list) else [text or about.get("caption")]
-    captions = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+    splits = about.get("splits")
+    if not isinstance(splits, list) or len(splits) != len(texts):
+        splits = [about.get("split")] * len(texts)
+    captions = [
+        (t.strip(), s) for t, s in zip(texts, splits, strict=True) if isinstance(t, str) and t.strip()
+    ]
     if not captions:
         yield Rejected(where, "it has no caption; add a .txt or a .json with `caption`")
-    for caption in captions:
-        yield Row(f"{shard.name}/{name}", picture, caption, split_of(about.get("split")), where)
+    for caption, split in captions:
+        yield Row(f"{shard.name}/{name}", picture, caption, split_of(split), where)

@@ -116,6 +116,7 @@ class Pair(Table):
     caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"), index=True)
     split: Mapped[str] = mapped_column(String(20), default="train")  # train or held_out
     created_at: Mapped[Created]
+    retired_at: Mapped[datetime | None] = mapped_column(Utc())  # when a re-import no longer found it
     __table_args__ = (
         UniqueConstraint("image_id", "caption_id"),
         CheckConstraint("split in ('train', 'held_out')", name="split"),

@@ -18,6 +18,7 @@ TABS = (
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="/page/style.css">
+<link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
 <script type="module" src="/page/app.js"></script>
 """

@@ -94,7 +94,7 @@ def page_of_pairs(
     """At most `limit` pairs with an id above `after` whose caption holds `words` in any case. Raises NotFound."""
     get_data_set(session, data_set_id)
     limit = max(1, min(limit, MAX_PAGE))
-    query = _pairs().where(Pair.data_set_id == data_set_id, Pair.id > after)
+    query = _pairs().where(Pair.data_set_id == data_set_id, Pair.id > after, Pair.retired_at.is_(None))
     if split:
         query = query.where(Pair.split == split)
     for word in words.split():
@@ -106,7 +106,8 @@ def page_of_pairs(
 
 def pairs_of_images(session: Session, image_ids: list[int]) -> list[PairItem]:
     """The first pair of each image, in the order given."""
-    rows = session.execute(_pairs().where(Pair.image_id.in_(image_ids)).order_by(Pair.id.desc())).all()
+    standing = _pairs().where(Pair.image_id.in_(image_ids), Pair.retired_at.is_(None))
+    rows = session.execute(standing.order_by(Pair.id.desc())).all()
     first = {row.image_id: _item(row) for row in rows}
     return [first[image_id] for image_id in image_ids if image_id in first]
 

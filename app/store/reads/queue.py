@@ -154,7 +154,7 @@ def _own_pairs(session: Session, image_ids: list[int]) -> dict[int, list[OwnPair
     query = (
         select(Pair.id, Pair.image_id, Pair.caption_id, Caption.text)
         .join(Caption, Caption.id == Pair.caption_id)
-        .where(Pair.image_id.in_(image_ids), Caption.erased_at.is_(None))
+        .where(Pair.image_id.in_(image_ids), Caption.erased_at.is_(None), Pair.retired_at.is_(None))
         .order_by(Pair.id)
     )
     found: dict[int, list[OwnPair]] = {}
@@ -167,7 +167,7 @@ def _own_images(session: Session, caption_ids: list[int]) -> dict[int, list[int]
     query = (
         select(Pair.caption_id, Pair.image_id)
         .join(Image, Image.id == Pair.image_id)
-        .where(Pair.caption_id.in_(caption_ids), Image.erased_at.is_(None))
+        .where(Pair.caption_id.in_(caption_ids), Image.erased_at.is_(None), Pair.retired_at.is_(None))
         .order_by(Pair.id)
     )
     found: dict[int, list[int]] = {}

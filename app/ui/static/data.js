@@ -1,6 +1,7 @@
-// Data: the data sets, an import from a folder or file on this machine, and the search for suggestions.
+// Data: the data sets, imports (import.js), models, and the search for suggestions.
 
 import { get, post } from "./api.js";
+import { importForm } from "./import.js";
 import { fill, h, notice, number, percent, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 
@@ -16,8 +17,7 @@ class Data {
   constructor(root) {
     this.root = root;
     this.list = h("ul", { class: "nm-sets" });
-    this.name = h("input", { id: "nm-name", placeholder: "My shop", autocomplete: "off" });
-    this.source = h("input", { id: "nm-source", placeholder: "/data/shop or /data/pairs.csv", autocomplete: "off" });
+    this.form = importForm();
     this.answer = h("div", {});
     this.location = h("input", { id: "nm-location", placeholder: "ViT-B-32, hf-hub:OWNER/NAME or local-dir:/FOLDER", autocomplete: "off" });
     this.pretrained = h("input", { id: "nm-pretrained", placeholder: "laion2b_s34b_b79k", autocomplete: "off" });
@@ -31,14 +31,7 @@ class Data {
       h("h2", {}, "Data sets"),
       this.list,
       h("h2", {}, "Import"),
-      h("p", { class: "nm-meta" }, "A folder with metadata.csv or metadata.jsonl, pictures with .txt beside them, or a TSV/CSV with the columns filepath and title."),
-      h(
-        "form",
-        { class: "nm-form", onsubmit: (event) => this.send(event) },
-        h("label", { class: "nm-field", for: "nm-name" }, "Name", this.name),
-        h("label", { class: "nm-field", for: "nm-source" }, "Folder or file on this machine", this.source),
-        h("button", { type: "submit", class: "nm-primary" }, "Import"),
-      ),
+      this.form,
       this.answer,
       h("h2", {}, "Models"),
       this.models,
@@ -88,16 +81,15 @@ class Data {
       expected(set.mined),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
-      mine,
+      h("div", { class: "nm-tools" }, mine, set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
   }
 
-  async send(event) {
-    event.preventDefault();
+  async again(set) {
     try {
-      await post("/api/data-sets", { name: this.name.value.trim(), source: this.source.value.trim() });
-      fill(this.answer, notice("info", "Queued. It goes on when you leave this page."));
+      await post(`/api/data-sets/${set.id}/import`, {});
+      fill(this.answer, notice("info", `“${set.name}” is read again: new pairs are added, vanished ones retired, verdicts stay.`));
       await loadDataSets();
     } catch (error) {
       fill(this.answer, notice("error", error.message));
@@ -138,9 +130,9 @@ function job(what, j) {
   return h(
     "div",
     { class: "nm-job" },
-    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : "", j.reason ? ` (${j.reason})` : ""),
-    running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : null,
-    j.num_rejected ? h("a", { href: `/api/jobs/${j.id}/rejected` }, `${number(j.num_rejected)} rows were refused: read why`) : null,
+    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : running && j.done ? ` ${number(j.done)} ${j.unit}${j.rate ? `, ${number(Math.round(j.rate))} a second` : ""}` : "", j.reason ? ` (${j.reason})` : ""),
+    running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : running && j.done ? h("progress", { "aria-label": what }) : null,
+    j.num_rejected ? h("a", { href: `/api/jobs/${j.id}/rejected` }, `${number(j.num_rejected)} ${j.num_rejected === 1 ? "row was" : "rows were"} refused: download the list with reasons (CSV)`) : null,
     running ? h("button", { type: "button", class: "nm-button", onclick: () => post(`/api/jobs/${j.id}/cancel`).then(() => loadDataSets()) }, "Cancel") : null,
   );
 }
