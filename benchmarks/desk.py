@@ -179,13 +179,15 @@ def fill(database: Database, num_pairs: int) -> None:
         )
         yield Caption, [one | {"id": i, "text": t, "sha256": text_hash(t)} for i, t in texts.items()]
         yield Pair, [one | {"id": i, "image_id": i, "caption_id": i, "split": "train"} for i in span]
-        yield Suggestion, [suggestion(i, rng, num_pairs) for i in span if i <= 200_000]
 
     for start in range(0, num_pairs, CHUNK):
         with database.transaction() as session:
             for table, values in rows(start):
-                if values:
-                    session.execute(table.__table__.insert(), values)
+                session.execute(table.__table__.insert(), values)
+    for start in range(1, min(num_pairs, 200_000) + 1, CHUNK):
+        with database.transaction() as session:
+            values = [suggestion(i, rng, num_pairs) for i in range(start, start + CHUNK)]
+            session.execute(Suggestion.__table__.insert(), values)
     if database.engine.dialect.name == "postgresql":
         with database.transaction() as session:
             for table in ("images", "captions", "pairs", "suggestions"):

@@ -6,7 +6,20 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.responses import JSONResponse
 
-from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, sources, streams, verdicts
+from app.api import (
+    bulk,
+    data_sets,
+    guidelines,
+    health,
+    images,
+    jobs,
+    pairs,
+    runs,
+    search,
+    sources,
+    streams,
+    verdicts,
+)
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
@@ -35,7 +48,20 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Nearmiss", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database = database
-    parts = (data_sets, sources, bulk, pairs, images, verdicts, jobs, streams, runs, search, health)
+    parts = (
+        data_sets,
+        sources,
+        bulk,
+        guidelines,
+        pairs,
+        images,
+        verdicts,
+        jobs,
+        streams,
+        runs,
+        search,
+        health,
+    )
     for part in parts:
         app.include_router(part.router)
 

@@ -259,6 +259,18 @@ class BulkCheck(Table):
     )
 
 
+class Guidelines(Table):
+    """One version of what the annotators of a data set agreed on; the newest counts."""
+
+    __tablename__ = "guidelines"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    text: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[Created]
+    __table_args__ = (Index("ix_guidelines_data_set", "data_set_id", "id"),)
+
+
 class Snapshot(Table):
     """Frozen data and verdicts, named by the hash of their content (Parquet in the media store)."""
 

@@ -225,3 +225,26 @@ def test_verdicts_given_offline_are_kept_and_reach_the_server_once(page, nearmis
     page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'", timeout=30_000)
     after = nearmiss.get("/api/data-sets/1/progress")["decided"]
     assert sum(after.values()) - sum(before.values()) >= 5
+
+
+def test_guidelines_are_one_key_away_and_keep_their_versions_as_text(page):
+    page.get_by_role("tab", name="Curate").click()
+    page.wait_for_selector(".nm-views", timeout=60_000)
+    hostile = "<img src=x onerror=alert(1)> Colours must agree."
+    for number, text in enumerate(("Skin tones must agree.", hostile)):
+        page.keyboard.press("g")
+        page.wait_for_selector(".nm-guidelines h2")
+        page.get_by_role("button", name="Edit" if number else "Write them").click()
+        page.get_by_role("textbox", name="Guidelines").fill(text)
+        page.get_by_role("button", name="Save a new version").click()
+        page.wait_for_function(
+            "t => document.querySelector('.nm-guidelines-text')?.textContent === t", arg=text
+        )
+        page.get_by_role("button", name="Close").click()
+    page.reload()
+    page.get_by_role("tab", name="Curate").click()
+    page.wait_for_selector(".nm-views", timeout=60_000)
+    page.keyboard.press("g")
+    page.wait_for_selector(".nm-guidelines-text")
+    assert page.locator(".nm-guidelines-text").inner_text() == hostile
+    assert page.locator(".nm-guidelines option").count() == 2

@@ -4,6 +4,7 @@ import { get, post } from "./api.js";
 import { BoardView } from "./board.js";
 import { fill, h, notice } from "./dom.js";
 import { FocusView } from "./focus.js";
+import { showGuidelines } from "./guidelines.js";
 import { Outbox } from "./outbox.js";
 import { current, loadDataSets, onDataSet } from "./state.js";
 import { SweepView } from "./sweep.js";
@@ -51,7 +52,7 @@ class Desk {
     const views = Object.entries(VIEWS).map(([name, { title }]) =>
       h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, title),
     );
-    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Keys", () => this.help(), "?"));
+    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Guidelines", () => showGuidelines(this.set), "G"), this.button("Keys", () => this.help(), "?"));
   }
 
   button(label, onclick, key) {
@@ -91,7 +92,7 @@ class Desk {
   }
 
   help() {
-    const lines = [...this.view.helpLines(), ["?", "This list"]];
+    const lines = [...this.view.helpLines(), ["G", "The data set's guidelines"], ["?", "This list"]];
     const dialog = h(
       "dialog",
       { class: "nm-dialog", onclose: () => dialog.remove() },
@@ -109,7 +110,7 @@ class Desk {
     const key = event.key.toLowerCase();
     if (event.ctrlKey && key !== "z") return;
     if (["enter", " "].includes(key) && event.target.closest("button.nm-button")) return; // the button's own
-    const action = key === "?" ? () => this.help() : this.view.action(key);
+    const action = { "?": () => this.help(), g: () => showGuidelines(this.set) }[key] ?? this.view.action(key);
     if (!action) return;
     event.preventDefault();
     action();
