@@ -4,7 +4,7 @@
 
 Finished (seed, arm) results lie in benchmarks/value-cache and are used again; remove the folder for a fresh start.
 Adapters only: full towers, written negatives, soft targets, unsure verdicts and a second style of drawings are not
-measured here and say null. --quick: one seed, 300 drawings, nothing written.
+measured here and say null. --quick: one seed, 800 drawings, nothing written.
 """
 
 import argparse
@@ -187,16 +187,17 @@ def labels_of(verdicts: list[Verdict], treatment: str) -> list[Label]:
 
 
 def sham(s: Setting, seed: int, verdicts: list[Verdict], treatment: str) -> list[Label]:
-    """As many labels as the real arm has, on random candidates."""
-    num = len(labels_of(verdicts, treatment))
+    """As many labels of each kind as the real arm has, on random candidates."""
+    real = labels_of(verdicts, treatment)
+    kinds = [x.verdict == "match" for x in real]
     rng = np.random.default_rng(seed + 99)
     images, captions = sorted({i for i, _ in s.train}), sorted({c for _, c in s.train})
     pairs = set(s.train)
     found: dict[tuple[int, int], Verdict] = {}
-    while len(found) < num:
+    while len(found) < len(kinds):
         i, c = int(rng.choice(images)), int(rng.choice(captions))
-        if (i, c) not in pairs:
-            found[i, c] = (i, c, treatment != "hard")
+        if (i, c) not in pairs and (i, c) not in found:
+            found[i, c] = (i, c, kinds[len(found)])
     return labels_of(list(found.values()), treatment)
 
 
@@ -360,7 +361,7 @@ def main() -> None:
     parser.add_argument("--drawings", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    seeds, num = (1, 300) if given.quick else (given.seeds, given.drawings)
+    seeds, num = (1, 800) if given.quick else (given.seeds, given.drawings)
     torch.set_num_threads(1)
     base = load_towers(ModelConfig(name=f"local-dir:{BASE_MODEL}"))
     base.model.eval()
