@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from app.api import bulk, data_sets, health, images, jobs, pairs, runs, search, verdicts
+from app.api import bulk, data_sets, health, images, jobs, log_in, pairs, runs, search, verdicts
+from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
@@ -34,8 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Nearmiss", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database = database
-    for part in (data_sets, bulk, pairs, images, verdicts, jobs, runs, search, health):
+    for part in (data_sets, bulk, pairs, images, verdicts, jobs, runs, search, health, log_in):
         app.include_router(part.router)
     say_errors(app)
+    app.add_middleware(Door, database=database)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
     return app
