@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
@@ -87,7 +87,7 @@ def bearer(session: Session, *, secret: str, kind: Literal["session", "token"]) 
         .join(Credential, Credential.person_id == PersonRow.id)
         .where(Credential.hash == _hash(secret), Credential.kind == kind, Credential.expires_at > epoch_s())
     ).first()
-    return Who(*row) if row else None
+    return Who(row.name, cast(Role, row.role)) if row else None
 
 
 def anybody(session: Session) -> bool:
