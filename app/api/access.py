@@ -15,9 +15,9 @@ def _database(request: Request) -> Database:
 
 
 def _person(request: Request) -> str:
-    """The single local user; sessions of several people come with the log-in."""
-    database: Database = request.app.state.database
-    return database.settings.person
+    """Whom the door let in."""
+    name: str = request.state.who.name
+    return name
 
 
 Db = Annotated[Database, Depends(_database)]

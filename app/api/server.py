@@ -13,6 +13,7 @@ from app.api import (
     health,
     images,
     jobs,
+    log_in,
     pairs,
     runs,
     search,
@@ -20,6 +21,7 @@ from app.api import (
     streams,
     verdicts,
 )
+from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
@@ -61,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         runs,
         search,
         health,
+        log_in,
     )
     for part in parts:
         app.include_router(part.router)
@@ -70,5 +73,6 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse(app.openapi())
 
     say_errors(app)
+    app.add_middleware(Door, database=database)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
     return app

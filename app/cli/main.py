@@ -114,6 +114,24 @@ def add_model(
         )
 
 
+@cli.command("add-person")
+def add_person(
+    name: str,
+    role: str = typer.Option("annotator", help="viewer, annotator or admin"),
+    password: str = typer.Option(..., prompt=True, hide_input=True, confirmation_prompt=True),
+) -> None:
+    """Add an account. The first must be an admin's; from then on everybody has to log in."""
+    from app.actions.accounts import add_person as add
+    from app.actions.accounts import anybody
+    from app.settings import get_settings
+    from app.store.database import Database
+
+    with Database(get_settings()).transaction() as session:
+        if role != "admin" and not anybody(session):
+            raise NearmissError("the first account must be an admin's; add --role admin")
+        add(session, name=name, role=role, password=password)  # type: ignore[arg-type]  # add_person checks
+
+
 @cli.command()
 def doctor() -> None:
     """Say what is there and what is missing: broker, database, workers, GPU, model cache, disk."""

@@ -391,3 +391,28 @@ class Preview(Table):
     scores: Mapped[list[float]] = mapped_column(JSON)
     created_at: Mapped[Created]
     __table_args__ = (UniqueConstraint("run_id", "probe_id", "step"),)
+
+
+class PersonRow(Table):
+    """A person with an account; while there is none, the single local user needs no log-in."""
+
+    __tablename__ = "people"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    role: Mapped[str] = mapped_column(String(20))  # viewer, annotator or admin
+    password_hash: Mapped[str] = mapped_column(String(200))  # argon2id
+    created_at: Mapped[Created]
+    __table_args__ = (CheckConstraint("role in ('viewer', 'annotator', 'admin')", name="role"),)
+
+
+class Credential(Table):
+    """A secret that stands for a person until it expires; only its SHA-256 is kept."""
+
+    __tablename__ = "credentials"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))  # session (a browser's cookie) or token (a program's)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[float] = mapped_column(Float)  # epoch seconds of the database's clock
+    created_at: Mapped[Created]
+    __table_args__ = (CheckConstraint("kind in ('session', 'token')", name="kind"),)
