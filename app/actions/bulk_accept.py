@@ -1,8 +1,8 @@
 """Accept the proposed verdict for a whole slice of the queue, once a blind random sample has bounded its error rate.
 
 A check freezes its rule (proposed verdict, band of probability), its seed and its sample before anything is judged.
-The sample is judged without proposal and score; an answer other than the proposed one, "can't tell" included, is an
-error. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
+The sample is judged by one person without proposal and score; an answer other than the proposed one, "can't tell"
+included, is an error. Their number is written down when the sample is complete, before anybody sees it. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
 check whose band overlaps an earlier one's is a further try, and try k is held to the level 0.05 / 2^(k-1).
 """
 
@@ -106,11 +106,10 @@ def start_check(
 
 
 def result_of(session: Session, check: BulkCheck) -> CheckResult:
-    """What the sample's answers say so far."""
+    """What the sample says; `close_sample` must have seen it complete before there is a bound."""
     answers = _answers(session, check)
-    judged = len(answers)
-    complete = judged == len(check.sample_ids)
-    errors = sum(answer != check.proposed for answer in answers.values()) if complete else None
+    errors = check.num_errors
+    judged = len(answers) if errors is None else len(check.sample_ids)
     bound = upper_bound(errors, judged, alpha=check.alpha) if errors is not None else None
     remaining = session.scalar(select(func.count()).select_from(_rest(check).subquery())) or 0
     return CheckResult(
@@ -120,6 +119,15 @@ def result_of(session: Session, check: BulkCheck) -> CheckResult:
         num_remaining=remaining,
         may_apply=bound is not None and bound <= check.target_error and check.state != "undone",
     )
+
+
+def close_sample(session: Session, check_id: int) -> None:
+    """Writes the number of errors down once the sample is complete; what is answered or undone later changes nothing."""
+    check = get_check(session, check_id)
+    answers = _answers(session, check)
+    if check.num_errors is None and len(answers) == len(check.sample_ids):
+        check.num_errors = sum(answer != check.proposed for answer in answers.values())
+        session.flush()
 
 
 def get_check(session: Session, check_id: int) -> BulkCheck:
@@ -175,7 +183,7 @@ def _refusal(check: BulkCheck, result: CheckResult) -> str:
 
 
 def _answers(session: Session, check: BulkCheck) -> dict[int, str]:
-    """Suggestion id → the answer given since the check began."""
+    """Suggestion id → the answer that the check's person gave since it began."""
     found: dict[int, str] = {}
     for start in range(0, len(check.sample_ids), 500):
         query = (
@@ -186,7 +194,8 @@ def _answers(session: Session, check: BulkCheck) -> dict[int, str]:
                 & (CurrentVerdict.caption_id == Suggestion.caption_id),
             )
             .where(Suggestion.id.in_(check.sample_ids[start : start + 500]))
-            .where(CurrentVerdict.verdict_id > check.last_verdict_id)
+            .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
+            .where(CurrentVerdict.verdict_id > check.last_verdict_id, Verdict.person == check.person)
         )
         found |= {row.id: row.answer for row in session.execute(query)}
     return found

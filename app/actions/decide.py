@@ -75,7 +75,8 @@ def decide(
     known = _by_uuid(session, decisions)
     new = {d.uuid: d for d in _as_asked(session, decisions) if d.uuid not in known}
     if new:
-        alike = same_for_group(session, list(new.values()))
+        # a bulk accept stays within its slice, which near duplicates may leave
+        alike = [] if bulk_id else same_for_group(session, list(new.values()))
         # the named ones last: undo takes back a person's latest
         rows = _rows(session, [*alike, *new.values()], person=person, source=source)
         rows = [row | {"bulk_id": bulk_id} for row in rows]

@@ -13,6 +13,7 @@ from app.actions.bulk_accept import (
     MAX_SAMPLE,
     Slice,
     apply_batch,
+    close_sample,
     get_check,
     result_of,
     start_check,
@@ -96,7 +97,9 @@ def start(data_set_id: Id, body: NewCheck, database: Db, person: Person) -> Chec
 
 @router.get("/bulk-checks/{check_id}")
 def one(check_id: Id, database: Db) -> CheckView:
-    """How a check stands, with the items of its sample that are left."""
+    """How a check stands, with the items of its sample that are left; a complete sample is closed here."""
+    with database.transaction() as session:
+        close_sample(session, check_id)
     with database.reading() as session:
         return _view(session, get_check(session, check_id), items=True)
 

@@ -250,6 +250,7 @@ class BulkCheck(Table):
     last_verdict_id: Mapped[int] = mapped_column(Id)  # only later answers count
     slice_size: Mapped[int]
     sample_ids: Mapped[list[int]] = mapped_column(JSON)  # suggestions, in the order of the draw
+    num_errors: Mapped[int | None]  # written when the sample is complete, before anybody sees it; never again
     bulk_id: Mapped[str] = mapped_column(String(36), unique=True)
     state: Mapped[str] = mapped_column(String(10), default="open")  # open, applied or undone
     created_at: Mapped[Created]

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("last_verdict_id", ID, nullable=False),
         sa.Column("slice_size", sa.Integer(), nullable=False),
         sa.Column("sample_ids", sa.JSON(), nullable=False),
+        sa.Column("num_errors", sa.Integer(), nullable=True),
         sa.Column("bulk_id", sa.String(length=36), nullable=False),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("created_at", TIME, server_default=sa.func.now(), nullable=False),

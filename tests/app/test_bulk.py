@@ -6,7 +6,15 @@ import pytest
 from scipy.stats import beta
 from sqlalchemy import func, select
 
-from app.actions.bulk_accept import Slice, apply_batch, get_check, result_of, start_check, unjudged
+from app.actions.bulk_accept import (
+    Slice,
+    apply_batch,
+    close_sample,
+    get_check,
+    result_of,
+    start_check,
+    unjudged,
+)
 from app.actions.decide import Decision, decide
 from app.actions.error_bound import smallest_sample, upper_bound
 from app.actions.undo import undo
@@ -40,6 +48,8 @@ def judge(database: Database, check_id: int, answers: list[str]) -> None:
             s = session.get_one(Suggestion, suggestion_id)
             decision = Decision(str(uuid.uuid4()), s.image_id, s.caption_id, answer, suggestion_id=s.id)  # type: ignore[arg-type]
             decide(session, decisions=[decision], person="ana")
+    with database.transaction() as session:
+        close_sample(session, check_id)
 
 
 def start(database: Database, target: float, wanted: Slice = ALL) -> int:
@@ -64,7 +74,7 @@ def test_bulk_accept_is_refused_before_the_sample_and_allowed_by_the_bound(seede
     judge(seeded, check_id, ["no_match"] * 13)
     with seeded.reading() as session:
         peek = result_of(session, get_check(session, check_id))
-        assert (peek.num_judged, peek.num_errors, peek.bound) == (13, None, None)
+        assert (peek.num_judged, peek.num_errors, peek.bound) == (13, None, None), "a peek spoils it"
     judge(seeded, check_id, ["no_match"])
     with seeded.transaction() as session:
         result = result_of(session, get_check(session, check_id))
@@ -135,3 +145,56 @@ def test_the_sample_is_drawn_by_its_seed(seeded: Database) -> None:
 def test_a_sample_too_small_for_the_target_is_refused_with_the_number(seeded: Database) -> None:
     with seeded.reading() as session, pytest.raises(NearmissError, match="judge at least 59"):
         start_check(session, 1, wanted=ALL, person="ana", target_error=0.05, sample_size=10)
+
+
+def test_a_refused_sample_cannot_be_talked_open(seeded: Database) -> None:
+    check_id = start(seeded, 0.2)
+    judge(seeded, check_id, ["match"] * 3 + ["no_match"] * 11)
+    with seeded.transaction() as session:
+        for suggestion_id in get_check(session, check_id).sample_ids[:3]:
+            s = session.get_one(Suggestion, suggestion_id)
+            again = Decision(str(uuid.uuid4()), s.image_id, s.caption_id, "no_match")
+            decide(session, decisions=[again], person="ana")
+        close_sample(session, check_id)
+        result = result_of(session, get_check(session, check_id))
+        assert (result.num_errors, result.may_apply) == (3, False)
+
+
+def test_another_persons_answers_do_not_count_for_the_sample(seeded: Database) -> None:
+    check_id = start(seeded, 0.2)
+    with seeded.transaction() as session:
+        s = session.get_one(Suggestion, get_check(session, check_id).sample_ids[0])
+        other = Decision(str(uuid.uuid4()), s.image_id, s.caption_id, "no_match")
+        decide(session, decisions=[other], person="bo")
+        assert result_of(session, get_check(session, check_id)).num_judged == 0
+
+
+def test_a_bulk_accept_stays_within_its_slice_though_near_duplicates_leave_it(seeded: Database) -> None:
+    low = Slice("no_match", 0.0, 0.4)
+    with seeded.transaction() as session:
+        everything = session.scalars(select(Suggestion).order_by(Suggestion.id)).all()
+        inside = [s for s in everything if s.probability < 0.4]
+        for s in (inside[0], *(x for x in everything if x.probability >= 0.4)):
+            s.group_key = "alike"
+    check_id = start(seeded, 0.2, low)
+    judge_without_groups(seeded, check_id)
+    with seeded.transaction() as session:
+        apply_batch(session, check_id, person="ana")
+    with seeded.reading() as session:
+        bulk = session.scalars(select(Verdict).where(Verdict.source == "bulk")).all()
+        probability = {(s.image_id, s.caption_id): s.probability for s in session.scalars(select(Suggestion))}
+        assert bulk and all(probability[v.image_id, v.caption_id] < 0.4 for v in bulk)
+
+
+def judge_without_groups(database: Database, check_id: int) -> None:
+    """The sample's own members of the group stay out, so that only the accept could leave the slice."""
+    with database.transaction() as session:
+        check = get_check(session, check_id)
+        for s in session.scalars(select(Suggestion).where(Suggestion.id.in_(check.sample_ids))):
+            s.group_key = ""
+    judge(database, check_id, ["no_match"] * len(get_sample(database, check_id)))
+
+
+def get_sample(database: Database, check_id: int) -> list[int]:
+    with database.reading() as session:
+        return get_check(session, check_id).sample_ids
