@@ -55,6 +55,7 @@ class World:
     captions: list[str]
     pairs: list[tuple[int, int]]
     whole: Any  # [P] whether a pair is true
+    pictures: list[Any]  # the renderings, PIL
     hashes: list[str]
     prints: Any
     drawing_N: Any
@@ -128,7 +129,7 @@ def make_world(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> Worl
         first[ids[n]] = n
     return World(
         np.concatenate(image), np.concatenate(text), captions,
-        [(i, int(c)) for i, c in enumerate(own)], true[drawing_N, own],
+        [(i, int(c)) for i, c in enumerate(own)], true[drawing_N, own], pictures,
         [p.tobytes().hex()[:64] + str(hash(p.tobytes())) for p in pictures],
         np.stack([fingerprint(p) for p in pictures]), drawing_N, true, [d.caption for d in chosen], first,
     )  # fmt: skip

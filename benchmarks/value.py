@@ -13,13 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import mining_quality
 import numpy as np
 import torch
 from mining_quality import World, is_minimal, make_world
+from PIL import Image
 from result import ROOT, write_result
 
 from app.demo import BASE_MODEL
@@ -63,13 +64,7 @@ def truth(world: World, image: int, caption: int) -> bool:
 
 def make_setting(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> Setting:
     """Splits by component over the edges "the caption is true of the image", so nothing true crosses."""
-    pictures: list[Any] = []
-    plain = mining_quality.variant
-    mining_quality.variant = lambda *given: (pictures.append(plain(*given)), pictures[-1])[1]
-    try:
-        w = make_world(seed, num, towers, kept)
-    finally:
-        mining_quality.variant = plain
+    w = make_world(seed, num, towers, kept)
     image, caption = np.nonzero(w.true[w.drawing_N])
     component = components(image.astype(np.int64), caption.astype(np.int64))
     of_image = np.zeros(len(w.image_ND), dtype=np.int64)
@@ -82,10 +77,6 @@ def make_setting(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> Se
     inside = {d.code for d in sorted(drawings(), key=lambda d: d.code) if d.code in kept}
     outside = [d for d in drawings() if d.code not in inside and d.split == "train"]
     others = [outside[i] for i in rng.permutation(len(outside))[:300]]
-    from io import BytesIO
-
-    from PIL import Image
-
     plain_pictures = [
         towers.transform(Image.open(BytesIO(rasterise(d, image_px=128))).convert("RGB")) for d in others
     ]
@@ -95,7 +86,7 @@ def make_setting(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> Se
         test_image,
         [c for c in range(len(w.captions)) if of_caption[c] in held],
         of_image,
-        torch.stack([towers.transform(pictures[i]) for i in test_image]),
+        torch.stack([towers.transform(w.pictures[i]) for i in test_image]),
         (torch.stack(plain_pictures), [d.caption for d in others]),
     )
 

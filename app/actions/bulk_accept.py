@@ -51,6 +51,27 @@ class CheckResult:
     may_apply: bool
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a check would take: open suggestions of the slice, the smallest sample, and the level of this try."""
+
+    num_open: int
+    sample_size: int
+    attempt: int
+    level: float
+
+
+def plan_check(session: Session, data_set_id: int, *, wanted: Slice, target_error: float) -> Plan:
+    """The plan of the next check on a slice. Raises NotFound, and NearmissError for a target out of range."""
+    get_data_set(session, data_set_id)
+    if not 0.001 <= target_error <= 0.5:
+        raise NearmissError(f"the target error is {target_error}; give one from 0.001 to 0.5")
+    attempt = 1 + _num_tries(session, data_set_id, wanted)
+    alpha = LEVEL / 2 ** (attempt - 1)
+    num = session.scalar(select(func.count()).select_from(_open_ids(data_set_id, wanted).subquery())) or 0
+    return Plan(num, smallest_sample(target_error, alpha=alpha), attempt, 1.0 - alpha)
+
+
 def start_check(
     session: Session,
     data_set_id: int,
@@ -65,13 +86,8 @@ def start_check(
 
     Raises NotFound, or NearmissError where the slice or the sample is too small to show anything.
     """
-    get_data_set(session, data_set_id)
-    if not 0.001 <= target_error <= 0.5:
-        raise NearmissError(f"the target error is {target_error}; give one from 0.001 to 0.5")
-    attempt = 1 + _num_tries(session, data_set_id, wanted)
-    alpha = LEVEL / 2 ** (attempt - 1)
-    least = smallest_sample(target_error, alpha=alpha)
-    size = sample_size or least
+    plan = plan_check(session, data_set_id, wanted=wanted, target_error=target_error)
+    attempt, least, size = plan.attempt, plan.sample_size, sample_size or plan.sample_size
     if size < least:
         raise NearmissError(
             f"a sample of {size} cannot show an error rate of {target_error:.1%} on try {attempt};"
@@ -90,7 +106,7 @@ def start_check(
         min_probability=wanted.min_probability,
         max_probability=wanted.max_probability,
         target_error=target_error,
-        alpha=alpha,
+        alpha=LEVEL / 2 ** (attempt - 1),
         attempt=attempt,
         seed=seed,
         person=person,

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.actions.bulk_accept import (
     MAX_SAMPLE,
+    Plan,
     Slice,
     apply_batch,
     close_sample,
     get_check,
+    plan_check,
     result_of,
     start_check,
     unjudged,
@@ -76,6 +78,21 @@ def checks(data_set_id: Id, database: Db) -> list[CheckView]:
     with database.reading() as session:
         query = select(BulkCheck).where(BulkCheck.data_set_id == data_set_id)
         return [_view(session, c) for c in session.scalars(query.order_by(BulkCheck.id.desc()).limit(20))]
+
+
+@router.get("/data-sets/{data_set_id}/bulk-checks/plan")
+def plan(
+    data_set_id: Id,
+    database: Db,
+    proposed: Answer,
+    min_probability: Part = 0.0,
+    max_probability: Part = 1.0,
+    target_error: Annotated[float, Query(ge=0.001, le=0.5)] = 0.05,
+) -> Plan:
+    """What a check of this slice would take, before it is drawn."""
+    wanted = Slice(proposed, min_probability, max_probability)
+    with database.reading() as session:
+        return plan_check(session, data_set_id, wanted=wanted, target_error=target_error)
 
 
 @router.post("/data-sets/{data_set_id}/bulk-checks")

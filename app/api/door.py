@@ -15,9 +15,7 @@ COOKIE = "nearmiss_session"
 OPEN = {"/log-in", "/healthz", "/readyz"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # what names or lists a path on the server: imports, previews, uploads, the folder chooser, models
-ADMIN_ONLY = re.compile(
-    r"/api/(data-sets(/\d+/import)?|previews|uploads(/.*)?|folders?(/.*)?|sources(/.*)?|models)/?"
-)
+ADMIN_ONLY = re.compile(r"/api/(data-sets(/\d+/import)?|previews|uploads(/.*)?|folders|models)/?")
 
 
 class Door:

@@ -7,10 +7,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions.accounts import SESSION_S, WrongPassword, check_password, issue, log_out
+from app.actions.accounts import SESSION_S, check_password, issue, log_out
 from app.api.access import Db
 from app.api.attempts import Attempts
 from app.api.door import COOKIE, cookie
+from app.errors import NearmissError
 from app.store.database import Database
 
 router = APIRouter()
@@ -39,7 +40,7 @@ async def enter(request: Request, database: Db) -> Response:
         return _page("too many attempts; wait a minute and try again", 429)
     try:
         secret = await to_thread.run_sync(_log_in, database, _one(fields, "name"), _one(fields, "password"))
-    except WrongPassword as error:
+    except NearmissError as error:  # a wrong password, or a name that is no text
         return _page(str(error), error.status)
     answer = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"

@@ -57,6 +57,7 @@ def test_a_session_opens_and_log_out_ends_it_on_the_server(client: TestClient, s
     _add(seeded, "admin")
     assert _log_in(client, "admin", "wrong") == 401
     assert _log_in(client, "nobody") == 401
+    assert _log_in(client, "a\0b") == _log_in(client, " ") == 400
     assert _log_in(client, "admin") == 303
     secret = client.cookies["nearmiss_session"]
     assert client.get("/api/data-sets").status_code == 200

@@ -40,6 +40,11 @@ def main(address: str, out: Path) -> None:
                         page.wait_for_selector(".nm-desk .nm-picture img")
                         time.sleep(0.5)
                         page.screenshot(path=out / f"focus{suffix}.png")
+                        page.get_by_role("button", name="Sweep").click()
+                        page.wait_for_selector(".nm-sweep-form")
+                        time.sleep(0.5)
+                        page.screenshot(path=out / f"sweep{suffix}.png")
+                        page.get_by_role("button", name="Anchor board").click()
                     wide = page.evaluate("document.documentElement.scrollWidth")
                     if wide > width:
                         complaints.append(f"{name} at {width} px is {wide} px wide")

@@ -1,6 +1,7 @@
 // Items ahead of the person: about thirty known, the next ten pictures decoded, so that the next one is there at once.
 
-import { get, picture } from "./api.js";
+import { get } from "./api.js";
+import { Decoded } from "./decoded.js";
 
 const AHEAD = 30;
 const DECODED = 10;
@@ -10,7 +11,7 @@ export class Ring {
     this.dataSetId = dataSetId;
     this.items = [];
     this.at = 0;
-    this.pictures = new Map();
+    this.pictures = new Decoded();
     this.seen = new Set();
     this.exhausted = false;
     this.loading = null;
@@ -39,21 +40,11 @@ export class Ring {
   }
 
   decodeAhead() {
-    for (const item of this.items.slice(this.at, this.at + DECODED)) this.picture(item);
-    for (const id of [...this.pictures.keys()].slice(0, -6 * DECODED)) this.pictures.delete(id);
+    this.pictures.ahead(this.items.slice(this.at, this.at + DECODED), 6 * DECODED);
   }
 
-  // An <img> whose decoding has begun; one element per item, so that showing it is only an insertion.
   picture(item) {
-    let image = this.pictures.get(item.suggestion_id);
-    if (!image) {
-      image = new Image();
-      image.src = picture(item.image_id, 512);
-      image.alt = "The image to judge";
-      image.decode().catch(() => {});
-      this.pictures.set(item.suggestion_id, image);
-    }
-    return image;
+    return this.pictures.of(item);
   }
 
   advance() {

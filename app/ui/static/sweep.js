@@ -1,6 +1,7 @@
 // The sweep: choose a slice, judge a blind random sample of it, and accept the proposal for the rest when the bound allows.
 
-import { get, picture, post } from "./api.js";
+import { get, post } from "./api.js";
+import { Decoded } from "./decoded.js";
 import { announce, fill, h, notice, number, percent } from "./dom.js";
 import { ANSWERS, keyName } from "./verdicts.js";
 
@@ -14,7 +15,7 @@ export class SweepView {
     this.check = null;
     this.items = []; // of the sample, not yet judged
     this.given = []; // {uuid, item} of this sample and page, newest last
-    this.pictures = new Map();
+    this.pictures = new Decoded();
   }
 
   async open(set) {
@@ -35,7 +36,7 @@ export class SweepView {
     const answer = h("select", { onchange: () => this.drawBands(bands) }, proposed.map((name) => h("option", { value: name }, ANSWERS[name].label)));
     const target = h("select", {}, TARGETS.map((rate) => h("option", { value: rate, selected: rate === 0.05 }, `at most ${percent(rate, 0)} wrong`)));
     this.form = { answer, target, from: h("select", {}), to: h("select", {}), size: h("output", { class: "nm-meta" }) };
-    for (const select of [this.form.from, this.form.to, target]) select.addEventListener("change", () => this.sizes(bands));
+    for (const select of [this.form.from, this.form.to, target]) select.addEventListener("change", () => this.sizes());
     this.drawBands(bands);
     return h(
       "form",
@@ -68,23 +69,31 @@ export class SweepView {
     const tenths = [...Array(11).keys()].map((i) => i / 10);
     fill(from, tenths.slice(0, -1).map((p) => h("option", { value: p, selected: p === lowest }, percent(p, 0))));
     fill(to, tenths.slice(1).map((p) => h("option", { value: p, selected: p === highest }, percent(p, 0))));
-    this.sizes(bands);
+    this.sizes();
   }
 
-  sizes(bands) {
-    const { answer, from, to, target, size } = this.form;
-    const inside = bands.filter((b) => b.proposed === answer.value && b.min_probability >= from.value - 1e-9 && b.max_probability <= Number(to.value) + 1e-9);
-    const total = inside.reduce((sum, band) => sum + band.num_open, 0);
-    const sample = Math.ceil(Math.log(0.05) / Math.log(1 - target.value));
-    size.textContent = `${number(total)} suggestions in the slice; a sample of about ${sample}, none of which may be wrong.`;
+  wanted() {
+    const { answer, from, to, target } = this.form;
+    return { proposed: answer.value, min_probability: Number(from.value), max_probability: Number(to.value), target_error: Number(target.value) };
+  }
+
+  // What the server would draw: a further try on the same slice needs a larger sample.
+  async sizes() {
+    const asked = (this.asked = JSON.stringify(this.wanted()));
+    try {
+      const plan = await get(`/api/data-sets/${this.set.id}/bulk-checks/plan`, this.wanted());
+      if (asked !== this.asked) return;
+      const again = plan.attempt > 1 ? ` Try ${plan.attempt} on this slice, held to ${percent(plan.level)}.` : "";
+      this.form.size.textContent = `${number(plan.num_open)} suggestions in the slice; a sample of ${number(plan.sample_size)}, none of which may be wrong.${again}`;
+    } catch (error) {
+      if (asked === this.asked) this.form.size.textContent = error.message;
+    }
   }
 
   async begin() {
-    const { answer, from, to, target } = this.form;
     this.trouble.textContent = "";
     try {
-      const body = { proposed: answer.value, min_probability: Number(from.value), max_probability: Number(to.value), target_error: Number(target.value) };
-      this.judge(await post(`/api/data-sets/${this.set.id}/bulk-checks`, body));
+      this.judge(await post(`/api/data-sets/${this.set.id}/bulk-checks`, this.wanted()));
     } catch (error) {
       this.trouble.textContent = error.message;
     }
@@ -145,8 +154,8 @@ export class SweepView {
   show() {
     const item = this.items[0];
     if (!item) return this.more();
-    for (const ahead of this.items.slice(0, DECODED)) this.picture(ahead);
-    fill(this.place, this.picture(item));
+    this.pictures.ahead(this.items.slice(0, DECODED), 6 * DECODED);
+    fill(this.place, this.pictures.of(item));
     this.question.textContent = item.is_pair ? "The data set pairs these two. Does the caption describe the image?" : "Does this caption describe this image?";
     this.caption.textContent = item.caption;
     const done = this.check.num_judged + this.given.length;
@@ -154,18 +163,6 @@ export class SweepView {
     this.told.textContent = `Blind sample: ${done} of ${this.check.sample_size}. The proposal is hidden; judge only what you see.`;
     this.root.dataset.suggestion = item.suggestion_id;
     this.onStatus();
-  }
-
-  picture(item) {
-    let image = this.pictures.get(item.suggestion_id);
-    if (!image) {
-      image = new Image();
-      image.src = picture(item.image_id, 512);
-      image.alt = "The image to judge";
-      image.decode().catch(() => {});
-      this.pictures.set(item.suggestion_id, image);
-    }
-    return image;
   }
 
   decide(given) {
