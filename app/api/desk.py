@@ -10,7 +10,7 @@ from app.actions.desk_panel import Panel, desk_panel
 from app.actions.mend_pair import mend_pair, take_back_mend
 from app.actions.set_desk import set_desk
 from app.actions.take_turn import take_boards, take_queue
-from app.api.access import MAX_ID, Db, Id, Person
+from app.api.access import DATA_SET_ADMIN, MAX_ID, Db, Id, Person
 from app.store.models import Caption, Mend, Pair
 from app.store.reads.agreement import Dispute, disputes
 from app.store.reads.boards import MAX_BOARDS, Boards, next_boards
@@ -83,7 +83,7 @@ def panel(data_set_id: Id, database: Db, person: Person) -> Panel:
         return desk_panel(session, data_set_id, person=person)
 
 
-@router.post("/data-sets/{data_set_id}/desk")
+@router.post("/data-sets/{data_set_id}/desk", dependencies=[DATA_SET_ADMIN])
 def change_shares(data_set_id: Id, body: DeskShares, database: Db, person: Person) -> Panel:
     """Set the shares of overlap and controls."""
     with database.transaction() as session:

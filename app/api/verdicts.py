@@ -6,12 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.actions.controls import ControlAnswer, answer_controls, take_back_control
 from app.actions.decide import MAX_DECISIONS, Decision, decide
+from app.actions.rights import Who, demand
 from app.actions.start_ranking import is_ranking_due, start_ranking
 from app.actions.undo import undo
-from app.api.access import MAX_ID, Db, Person
+from app.api.access import ASKS_ITSELF, MAX_ID, Caller, Db, demand_rows
 from app.store.models import Answer, Caption, Image
 from app.store.reads.agreement import Other, decided_meanwhile
 from app.store.reads.data_sets import num_open
@@ -67,14 +69,17 @@ class Retracted:
     answer: str | None
 
 
-@router.post("")
-def save(body: NewVerdicts, database: Db, person: Person) -> Saved:
+@router.post("", dependencies=[ASKS_ITSELF])
+def save(body: NewVerdicts, database: Db, caller: Caller) -> Saved:
     """Save; sending the same again changes nothing."""
     controls, given = _parted(body.verdicts)
     with database.transaction() as session:
-        uuids = answer_controls(session, controls, person=person)
+        _demand(session, caller, body.verdicts)
+        uuids = answer_controls(session, controls, person=caller.name)
         for source, decisions in given.items():
-            saved = decide(session, decisions=decisions, person=person, source=source)
+            saved = decide(session, decisions=decisions, person=caller.name, source=source)
+            for owner in {verdict.data_set_id for verdict in saved}:
+                demand(caller, "annotator", owner)  # a known UUID answers its row of that time
             uuids += [verdict.uuid for verdict in saved]
         asked = (body.verdicts[0].image_id, body.verdicts[-1].image_id)
         data_set_id = session.scalars(select(Image.data_set_id).where(Image.id.in_(asked))).first() or 0
@@ -85,7 +90,7 @@ def save(body: NewVerdicts, database: Db, person: Person) -> Saved:
         due = is_ranking_due(session, data_set_id)
     if due:
         with database.transaction() as session:
-            start_ranking(session, data_set_id, person=person)
+            start_ranking(session, data_set_id, person=caller.name)
     return answer
 
 
@@ -104,18 +109,32 @@ def _parted(verdicts: list[NewVerdict]) -> tuple[list[ControlAnswer], dict[str, 
     return controls, given
 
 
-@router.post("/undo")
-def take_back(body: Undo, database: Db, person: Person) -> dict[str, Retracted]:
+@router.post("/undo", dependencies=[ASKS_ITSELF])
+def take_back(body: Undo, database: Db, caller: Caller) -> dict[str, Retracted]:
     """Take a verdict back: {retracted}."""
     with database.transaction() as session:
-        control = take_back_control(session, body.retracts, person=person) if body.retracts else None
+        control = take_back_control(session, body.retracts, person=caller.name) if body.retracts else None
         if control is not None:
             caption = session.get_one(Caption, control.caption_id).text
             ids = {"image_id": control.image_id, "caption_id": control.caption_id}
             return {"retracted": Retracted(uuid=body.retracts or "", caption=caption, answer=None, **ids)}
         verdict = undo(
-            session, new_uuid=body.uuid, uuid=body.retracts, person=person, data_set_id=body.data_set_id
+            session, new_uuid=body.uuid, uuid=body.retracts, person=caller.name, data_set_id=body.data_set_id
         )
+        demand(caller, "annotator", verdict.data_set_id)  # else nothing was taken back
         caption = session.get_one(Caption, verdict.caption_id).text
     ids = {"image_id": verdict.image_id, "caption_id": verdict.caption_id}
     return {"retracted": Retracted(uuid=verdict.uuid, caption=caption, answer=verdict.answer, **ids)}
+
+
+def _demand(session: Session, caller: Who, verdicts: list[NewVerdict]) -> None:
+    demand_rows(
+        session,
+        caller,
+        "annotator",
+        image_id=[v.image_id for v in verdicts],
+        caption_id=[v.caption_id for v in verdicts],
+        suggestion_id=[
+            v.suggestion_id for v in verdicts if v.suggestion_id is not None and v.suggestion_id > 0
+        ],
+    )

@@ -250,7 +250,7 @@ def test_controls_measure_and_never_teach(once: Database) -> None:
         care = {row.person: row.controls for row in desk_panel(session, 1, person="ana").people}
         assert (care["ana"].num, care["ana"].out_of) == (0, 1)
         labels = make_labels(pair_columns(session, 1), verdict_columns(session, 1), config=LabelsConfig())
-    assert len(labels) == 0
+    assert not labels.labels
 
 
 def test_controls_come_in_their_share_and_look_like_suggestions(seeded: Database) -> None:
