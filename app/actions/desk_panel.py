@@ -44,6 +44,7 @@ class Care:
 class Panel:
     """What the desk tells a person about the work on a data set."""
 
+    person: str  # who asks
     overlap: float
     control_share: float
     remaining: int
@@ -66,6 +67,7 @@ def desk_panel(session: Session, data_set_id: int, *, person: str) -> Panel:
     streak = _streak([answer for answer, _, source in recent if source == "manual"])
     drawn = random_share(session, data_set_id)
     return Panel(
+        person=person,
         overlap=data_set.overlap,
         control_share=data_set.control_share,
         remaining=num_open(session, data_set_id),
