@@ -14,8 +14,10 @@ from app.store.database import Database
 COOKIE = "nearmiss_session"
 OPEN = {"/log-in", "/healthz", "/readyz"}
 SAFE = {"GET", "HEAD", "OPTIONS"}
-# what names or lists a path on the server: imports, previews, uploads, the folder chooser, models
-ADMIN_ONLY = re.compile(r"/api/(data-sets(/\d+/import)?|previews|uploads(/.*)?|folders|models)/?")
+# what names or lists a path on the server (imports, previews, uploads, the folder chooser, models), or cannot be undone
+ADMIN_ONLY = re.compile(
+    r"/api/(data-sets(/\d+/import)?|previews|uploads(/.*)?|folders|models|(images|captions)/\d+/erase)/?"
+)
 
 
 class Door:
@@ -70,5 +72,5 @@ def _refusal(scope: Scope, headers: Headers, who: Who | None) -> Response | None
         return JSONResponse({"error": "a viewer cannot change anything; ask an admin for another role"}, 403)
     reads_models = not changes and scope["path"].rstrip("/") in ("/api/models", "/api/data-sets")
     if who.role != "admin" and ADMIN_ONLY.fullmatch(scope["path"]) and not reads_models:
-        return JSONResponse({"error": "only an admin imports and adds models; ask one"}, 403)
+        return JSONResponse({"error": "only an admin imports, adds models and erases; ask one"}, 403)
     return None
