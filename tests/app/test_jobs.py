@@ -168,10 +168,11 @@ def test_a_job_that_is_over_cannot_be_moved_in_the_queue(database: Database) -> 
 def test_a_run_of_four_processes_waits_for_a_worker_with_four_gpus(database: Database) -> None:
     with database.transaction() as session:
         wide = enqueue(session, kind="fine_tune", data_set_id=None, request={"processes": 4}).id
-        session.execute(update(Job).values(sent_at=1.0))
-        seen(session, name="w", queue="gpu", about={"gpus": 1})
     narrow = new_job(database)
     with database.transaction() as session:
+        session.execute(update(Job).values(sent_at=1.0))  # as if a broker had taken both
+        seen(session, name="w", queue="gpu", about={"gpus": 1})
+        session.flush()
         assert "no GPU worker with 4 GPUs" in (why_waiting(session, session.get_one(Job, wide)) or "")
         claimed = lease.claim_next(session, queue="gpu", worker="w", num_gpus=1)
         assert claimed is not None and claimed.job_id == narrow
