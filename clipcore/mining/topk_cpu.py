@@ -121,12 +121,10 @@ class Best:
 
     def merge(self, at: int, map: Callable) -> None:  # type: ignore[type-arg]
         """The k best of the kept and the waiting."""
-        waiting = self.waiting.pop(at, [])
-        anchor_H, key_H = (
-            (np.concatenate(part) for part in zip(*waiting, strict=True)) if waiting else ((), ())
-        )
-        if len(anchor_H) == 0:
+        waiting = [hits for hits in self.waiting.pop(at, []) if len(hits[0])]
+        if not waiting:
             return
+        anchor_H, key_H = (np.concatenate([hits[side] for hits in waiting]) for side in (0, 1))
         size = self.size[at]
         order = np.argsort(anchor_H.astype(np.uint16) if size <= 65_536 else anchor_H, kind="stable")  # radix
         count_A = np.bincount(anchor_H, minlength=size)
