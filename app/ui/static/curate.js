@@ -90,6 +90,9 @@ class Desk {
   choose(name) {
     this.name = name;
     localStorage.setItem(KEY, name);
+    const address = new URL(location.href);
+    address.searchParams.set("view", name); // the address leads back to the desk
+    history.replaceState(null, "", address);
     this.open(this.set);
   }
 
@@ -139,7 +142,7 @@ class Desk {
     this.sync.textContent = this.outbox.failures ? `offline: ${waiting} kept here` : waiting ? `saving ${waiting}` : "all saved";
     this.sync.classList.toggle("nm-offline", this.outbox.failures > 0);
     this.count.textContent = this.view ? this.rate() + this.view.left() : "";
-    if (this.stage?.dataset.suggestion) this.root.dataset.suggestion = this.stage.dataset.suggestion;
+    if (this.stage?.dataset.suggestion) (this.root.parentElement ?? this.root).dataset.suggestion = this.stage.dataset.suggestion;
   }
 
   help() {
