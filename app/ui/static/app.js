@@ -13,7 +13,7 @@ let runsView = null;
 
 const VIEWS = {
   "nm-browse": browse,
-  "nm-curate": (root) => fill(root, early()),
+  "nm-curate": (root) => Object.assign(fill(root, early()).dataset, desk.dataset),
   "nm-tune": (root) => tune(root, { onStarted: showRun }),
   "nm-runs": (root) => (runsView = runs(root)),
   "nm-data": data,
