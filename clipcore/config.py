@@ -11,6 +11,7 @@ Train = Literal["adapter", "all", "lora", "last_blocks", "image_tower", "text_to
 Treatment = Literal["mask", "attract", "soft"]
 Visible = Literal["owner", "all"]
 Precision = Literal["fp32", "bf16", "fp64"]
+Use = Literal["given", "none", "sham"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class LabelsConfig:
         0  # curated wrong images appended for each caption; each costs an image pass
     )
     visible: Visible = "owner"  # who meets an appended negative: its owner, or the whole batch as in NegCLIP
+    use: Use = "given"  # "none" and "sham" (as many on random candidates) are the controls of a comparison
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,12 @@ What clipcore writes lies in the run's folder; each checkpoint also goes to the 
 can take the run over.
 """
 
+import json
+import resource
 import shutil
-from dataclasses import dataclass, replace
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.data import Example, FineTuneData, items
 from clipcore.events import (
+    BatchSeen,
     EpochDone,
     Evaluated,
     Finished,
@@ -63,6 +68,7 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     context.check()
     finished: Finished | None = None
     metrics: dict[str, float] = {}
+    took = Took()
     for event in fine_tune(
         work.config,
         work.data,
@@ -74,6 +80,7 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
         stop=context.asked,
     ):
         _report(context, work, event)
+        took.see(event)
         if isinstance(event, Evaluated) and event.when == "after":
             metrics = event.metrics
         if isinstance(event, Finished):
@@ -82,7 +89,7 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
         raise Stopped(finished.stopped if finished else "stop")
     key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
     shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
-    return lambda session: _write_results(session, work, key, metrics)
+    return lambda session: _write_results(session, context, work, key, metrics, took)
 
 
 def _load(context: JobContext, job: Job) -> Work:
@@ -165,8 +172,6 @@ def _fetch_checkpoint(context: JobContext, work: Work) -> None:
 def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
     """One training event as progress, event rows and results."""
     if isinstance(event, Started):
-        work.folder.mkdir(parents=True, exist_ok=True)
-        (work.folder / "config.yaml").write_text(work.config.to_yaml(), encoding="utf-8")
         for remark in event.remarks:
             context.report("log", {"text": remark})
         if event.resumed_from:
@@ -179,10 +184,15 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         context.report("step", _step_body(event), event.step)
     elif isinstance(event, Evaluated):
         body = {"when": event.when, "metrics": _finite(event.metrics), "histograms": event.histograms}
+        if event.queries is not None:
+            data = json.dumps(asdict(event.queries)).encode()
+            body["queries_key"] = context.media.put(data, kind="evaluations", suffix=".json")
         context.report("evaluated", body, event.step)
         if event.when == "before":
             values = {"metrics_before": _finite(event.metrics)}
             context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
+    elif isinstance(event, BatchSeen):
+        context.report("batch", asdict(event), event.step)
     elif isinstance(event, EpochDone):
         context.report("epoch", {"epoch": event.epoch, "coverage": round(event.coverage, 4)})
     elif isinstance(event, Swept):
@@ -204,16 +214,55 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
 
 
 def _step_body(event: StepDone) -> dict[str, Any]:
+    """A point is [step, loss, learning rate, logit scale, pairs a second, the loss's parts where there are several]."""
+    point: list[Any] = [
+        event.step,
+        round(event.loss, 5),
+        event.lr,
+        round(event.logit_scale, 3),
+        round(event.pairs_per_s, 1),
+    ]
+    if len(event.parts) > 1:
+        point.append({name: round(value, 5) for name, value in event.parts.items()})
     return {
-        "points": [[event.step, round(event.loss, 5), event.lr]],
+        "points": [point],
         "loss": event.loss,
         "parts": event.parts,
         "lr": event.lr,
         "logit_scale": event.logit_scale,
         "examples_per_s": round(event.pairs_per_s, 1),
+        "memory_bytes": peak_memory_bytes(),
         "eta_s": round(event.eta_s, 1),
         "epoch": event.epoch,
     }
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process has held: of the GPU where it uses one, else of the machine's memory."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Took:
+    """What the steps of this attempt cost, for the estimate before the next run."""
+
+    def __init__(self) -> None:
+        self.steps, self._began, self._ended = 0, 0.0, 0.0
+
+    def see(self, event: TrainingEvent) -> None:
+        """Counts steps from the first to the last."""
+        if isinstance(event, Started):
+            self._began = time.monotonic()
+        if isinstance(event, StepDone):
+            self.steps, self._ended = self.steps + 1, time.monotonic()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the run's row."""
+        spent = round(self._ended - self._began, 2) if self.steps else 0.0
+        return {"steps": self.steps, "training_s": spent, "memory_bytes": peak_memory_bytes()}
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
@@ -221,14 +270,21 @@ def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
-def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float]) -> None:
+def _write_results(
+    session: Session, context: JobContext, work: Work, key: str, metrics: dict[str, float], took: Took
+) -> None:
     model = add_model(
         session,
-        name=f"{work.run.name} (from {work.model.name})",
+        name=f"{work.run.name} (from {work.model.name})"[:200],
         location=f"media:{key}",
         licence=work.model.licence,
         run_id=work.run.id,
         parent_id=work.model.id,
     )
-    values = {"metrics_after": _finite(metrics), "result_model_id": model.id, "checkpoint_key": key}
+    values = {
+        "metrics_after": _finite(metrics),
+        "result_model_id": model.id,
+        "checkpoint_key": key,
+        "preflight": work.run.preflight | {"took": took.as_dict()},
+    }
     session.execute(update(Run).where(Run.id == work.run.id).values(values))

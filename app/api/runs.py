@@ -10,10 +10,10 @@ from app.actions.add_model import add_model
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.start_run import start_run
+from app.actions.view_run import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.api.access import MAX_ID, Db, Id, Person
 from app.api.checkpoints import zip_of_folder
 from app.api.jobs import Verb, steer_job
-from app.api.run_views import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.errors import NotFound
 from app.jobs.view import JobView
 from app.media.store import MediaStore

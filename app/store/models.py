@@ -352,6 +352,7 @@ class Run(Table):
     metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result_model_id: Mapped[int | None] = mapped_column(Id)
     checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
+    experiment: Mapped[str | None] = mapped_column(String(36), index=True)  # arms of one comparison share it
     created_at: Mapped[Created]
 
 
