@@ -5,10 +5,8 @@ can take the run over.
 """
 
 import json
-import resource
 import shutil
-import sys
-import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,14 @@ from app.actions.add_model import add_model
 from app.actions.make_labels import make_labels, written_captions
 from app.jobs import lease
 from app.media.snapshots import get_table
+from app.media.store import MediaStore
+from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
-from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
+from app.store.models import Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.data import Example, FineTuneData, items
+from clipcore.distributed import start
+from clipcore.errors import LossNotFinite
 from clipcore.events import (
     BatchSeen,
     EpochDone,
@@ -41,9 +43,12 @@ from clipcore.events import Probe as WatchedQuery
 from clipcore.finetune import fine_tune
 from clipcore.labels import PairLabels
 from clipcore.learner import Embeddings
+from worker.checkpoints import fetch_checkpoints, forget_checkpoints, keep_checkpoint
 from worker.context import JobContext, Stopped
 from worker.embed import Results, image_source, vectors_of
 from worker.models import model_config
+from worker.run_folder import RunFolder
+from worker.took import Took, peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Work:
 
     run: Run
     model: Model
+    snapshot: Snapshot
     config: FineTuneConfig
     data: FineTuneData
     labels: PairLabels
@@ -63,22 +69,17 @@ class Work:
 def run_fine_tune(context: JobContext, job: Job) -> Results:
     """Trains, or goes on from the last checkpoint; raises Stopped when a person or the worker's end asks."""
     work = _load(context, job)
-    _fetch_checkpoint(context, work)
+    fetch_checkpoints(context.media, work.run.id, work.folder / "checkpoints")
+    described = _described(work.snapshot)
+    notes = RunFolder(work.folder, config_yaml=work.run.config_yaml, snapshot=described, name=work.run.name)
     embeddings = _embeddings(context, work) if work.config.model.train == "adapter" else None
     context.check()
+    start()  # with several processes: here the others meet this one
     finished: Finished | None = None
     metrics: dict[str, float] = {}
     took = Took()
-    for event in fine_tune(
-        work.config,
-        work.data,
-        work.labels,
-        held_out_labels=work.held_out_labels,
-        folder=work.folder,
-        embeddings=embeddings,
-        probes=work.probes,
-        stop=context.asked,
-    ):
+    for event in _events(context, work, embeddings, stop=context.asked):
+        notes.take(event)
         _report(context, work, event)
         took.see(event)
         if isinstance(event, Evaluated) and event.when == "after":
@@ -88,8 +89,35 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     if finished is None or finished.checkpoint is None:
         raise Stopped(finished.stopped if finished else "stop")
     key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
-    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
-    return lambda session: _write_results(session, context, work, key, metrics, took)
+    return lambda session: _write_results(session, work, key, metrics, took)
+
+
+def train_beside(context: JobContext, job: Job) -> None:
+    """The work of every process but the first: the same training, without a word."""
+    work = _load(context, job)
+    embeddings = _embeddings(context, work) if work.config.model.train == "adapter" else None
+    for _ in _events(context, work, embeddings, stop=lambda: None):
+        pass
+
+
+def _events(
+    context: JobContext, work: Work, embeddings: Embeddings | None, *, stop: Callable[[], str | None]
+) -> Iterator[TrainingEvent]:
+    try:
+        yield from fine_tune(
+            work.config,
+            work.data,
+            work.labels,
+            held_out_labels=work.held_out_labels,
+            folder=work.folder,
+            embeddings=embeddings,
+            probes=work.probes,
+            stop=stop,
+        )
+    except LossNotFinite as error:
+        ids = ", ".join(f"{image} × {caption}" for image, caption in error.pairs)
+        context.report("log", {"text": f"the batch whose loss was not finite (image × caption ids): {ids}"})
+        raise
 
 
 def _load(context: JobContext, job: Job) -> Work:
@@ -112,6 +140,7 @@ def _load(context: JobContext, job: Job) -> Work:
     return Work(
         run=run,
         model=model,
+        snapshot=snapshot,
         config=config,
         data=_data(context, pairs, written_captions(verdicts)),
         labels=make_labels(pairs, verdicts, config=config.labels),
@@ -154,19 +183,13 @@ def _embeddings(context: JobContext, work: Work) -> Embeddings:
     )
 
 
-def _fetch_checkpoint(context: JobContext, work: Work) -> None:
-    """Brings the last saved checkpoint here when this worker does not have it."""
-    folder = work.folder / "checkpoints"
-    with context.database.reading() as session:
-        last = session.scalar(
-            select(Event)
-            .where(Event.job_id == work.run.job_id, Event.kind == "saved")
-            .order_by(Event.id.desc())
-            .limit(1)
-        )
-    if last is None or last.step is None or (folder / f"step-{last.step:08d}").exists():
-        return
-    context.media.get_folder(last.body["key"], folder / f"step-{last.step:08d}")
+def _described(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "hash": snapshot.hash,
+        "counts": snapshot.counts,
+        "pairs_key": snapshot.pairs_key,
+        "verdicts_key": snapshot.verdicts_key,
+    }
 
 
 def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
@@ -208,7 +231,7 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         }
         context.write(lambda s: insert_missing(s, Preview, [row], key=["run_id", "probe_id", "step"]))
     elif isinstance(event, Saved):
-        key = context.media.put_folder(event.path, kind="training")
+        key = keep_checkpoint(context.media, work.run.id, event.path)
         context.report("saved", {"key": key}, event.step)
         context.write(lambda s: lease.saved(s, work.run.job_id, token=context.token))
 
@@ -237,42 +260,12 @@ def _step_body(event: StepDone) -> dict[str, Any]:
     }
 
 
-def peak_memory_bytes() -> int:
-    """The most that this process has held: of the GPU where it uses one, else of the machine's memory."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-class Took:
-    """What the steps of this attempt cost, for the estimate before the next run."""
-
-    def __init__(self) -> None:
-        self.steps, self._began, self._ended = 0, 0.0, 0.0
-
-    def see(self, event: TrainingEvent) -> None:
-        """Counts steps from the first to the last."""
-        if isinstance(event, Started):
-            self._began = time.monotonic()
-        if isinstance(event, StepDone):
-            self.steps, self._ended = self.steps + 1, time.monotonic()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the run's row."""
-        spent = round(self._ended - self._began, 2) if self.steps else 0.0
-        return {"steps": self.steps, "training_s": spent, "memory_bytes": peak_memory_bytes()}
-
-
 def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
     """JSON has no nan."""
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
-def _write_results(
-    session: Session, context: JobContext, work: Work, key: str, metrics: dict[str, float], took: Took
-) -> None:
+def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float], took: Took) -> None:
     model = add_model(
         session,
         name=f"{work.run.name} (from {work.model.name})"[:200],
@@ -288,3 +281,10 @@ def _write_results(
         "preflight": work.run.preflight | {"took": took.as_dict()},
     }
     session.execute(update(Run).where(Run.id == work.run.id).values(values))
+    after_commit(session, lambda database: _clear(database, work))
+
+
+def _clear(database: Database, work: Work) -> None:
+    """The result is kept, so that nothing is resumed any more."""
+    forget_checkpoints(MediaStore(database.settings.resolved_media_url), work.run.id)
+    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)

@@ -10,7 +10,7 @@ from app.actions.plan_run import Plan, plan_run
 from app.actions.take_snapshot import take_snapshot
 from app.errors import NearmissError
 from app.jobs.enqueue import enqueue, same_request
-from app.store.models import Job, Run
+from app.store.models import Job, Run, Snapshot
 from app.store.text import clean
 
 
@@ -22,6 +22,8 @@ def start_run(
     preset: str = "adapter",
     overrides: dict[str, Any] | None = None,
     config_yaml: str | None = None,
+    snapshot_id: int | None = None,
+    processes: int = 1,
     name: str = "",
     request_key: str | None = None,
     person: str = "",
@@ -29,6 +31,7 @@ def start_run(
 ) -> Run:
     """The queued run; runs of one `experiment` are the arms of one comparison. The same `request_key` again answers the first one.
 
+    `snapshot_id` trains on older data and verdicts; `processes` train together as torchrun starts them, one a GPU.
     Raises NotFound, and NearmissError with the first refusal of the preflight.
     """
     known = same_request(session, request_key)
@@ -41,10 +44,16 @@ def start_run(
         preset=preset,
         overrides=overrides,
         config_yaml=config_yaml,
+        snapshot_id=snapshot_id,
+        processes=processes,
     )
     if plan.preflight.refusals:
         raise NearmissError(plan.preflight.refusals[0])
-    snapshot = take_snapshot(session, data_set_id=data_set_id)
+    snapshot = (
+        session.get_one(Snapshot, snapshot_id)
+        if snapshot_id
+        else take_snapshot(session, data_set_id=data_set_id)
+    )
     pick_probes(session, data_set_id=data_set_id)
     job = enqueue(
         session,
@@ -58,7 +67,7 @@ def start_run(
     run = _add(session, job, plan, data_set_id, model_id, snapshot.id, preset if config_yaml is None else "")
     run.experiment = experiment
     run.name = clean(name, what="name", limit=200) if name else f"{run.preset or 'custom'} {run.id}"
-    job.request = {"run_id": run.id}
+    job.request = {"run_id": run.id, "processes": processes}
     session.flush()
     return run
 
