@@ -70,6 +70,14 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class SimilaritiesSeen:
+    """Between evaluations, with the previews: `histograms` as in `Evaluated`."""
+
+    step: int
+    histograms: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
 class QueryScores:
     """The average precision at R of each query, images first, then captions; aligned lists.
 
@@ -150,5 +158,15 @@ class Finished:
 
 
 Event = (
-    Started | Preparing | StepDone | EpochDone | Evaluated | BatchSeen | Previewed | Swept | Saved | Finished
+    Started
+    | Preparing
+    | StepDone
+    | EpochDone
+    | Evaluated
+    | SimilaritiesSeen
+    | BatchSeen
+    | Previewed
+    | Swept
+    | Saved
+    | Finished
 )

@@ -33,6 +33,7 @@ from clipcore.events import (
     Preparing,
     Probe,
     Saved,
+    SimilaritiesSeen,
     Started,
     StepDone,
     Swept,
@@ -239,8 +240,7 @@ class _Run:
                 yield self._step_done(loss, epoch, start, began)
                 if self.step in shown and rank() == 0:
                     with wearing(self.parameters, self.stepper.shown_weights):
-                        yield from self.look.previews(self.step, None, top_k=self.config.evaluation.top_k)
-                        yield from self._batch_seen()
+                        yield from self._glance()
                 reason = agreed(self.stop(), self.device)
                 if reason or time.monotonic() - last_save > self.config.save_every_s:
                     yield self._save()
@@ -298,6 +298,13 @@ class _Run:
         if when == "during":
             self.best.offer(from_first_rank(value, self.device), self.step, weights or self.parameters)
 
+    def _glance(self) -> Iterator[Event]:
+        """What the probes find, the similarities and a batch, between two evaluations."""
+        gallery = self.look.gallery(self.data.held_out)
+        yield from self.look.previews(self.step, gallery, top_k=self.config.evaluation.top_k)
+        yield SimilaritiesSeen(self.step, self.look.histograms(gallery))
+        yield from self._batch_seen()
+
     def _batch_seen(self) -> Iterator[Event]:
         """The first batch of the first epoch, whenever it is looked at."""
         if rank() == 0 and self.config.evaluation.previews:
@@ -332,7 +339,7 @@ class _Run:
 
     def _preview_steps(self) -> set[int]:
         shown = self.config.evaluation.previews
-        if shown <= 2 or not self.look.probes or not self.data.held_out:
+        if shown <= 2 or not self.data.held_out:
             return set()
         return {round(i * self.total_steps / (shown - 1)) for i in range(1, shown - 1)}
 

@@ -19,6 +19,7 @@ from app.actions.make_labels import make_labels, written_captions
 from app.jobs import lease
 from app.media.snapshots import get_table
 from app.media.store import MediaStore
+from app.report.report_of_run import report_of_run
 from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
 from app.store.models import Job, Model, Preview, Probe, Run, Snapshot
@@ -34,6 +35,7 @@ from clipcore.events import (
     Preparing,
     Previewed,
     Saved,
+    SimilaritiesSeen,
     Started,
     StepDone,
     Swept,
@@ -214,6 +216,8 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         if event.when == "before":
             values = {"metrics_before": _finite(event.metrics)}
             context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
+    elif isinstance(event, SimilaritiesSeen):
+        context.report("similarities", {"histograms": event.histograms}, event.step)
     elif isinstance(event, BatchSeen):
         context.report("batch", asdict(event), event.step)
     elif isinstance(event, EpochDone):
@@ -285,6 +289,9 @@ def _write_results(session: Session, work: Work, key: str, metrics: dict[str, fl
 
 
 def _clear(database: Database, work: Work) -> None:
-    """The result is kept, so that nothing is resumed any more."""
+    """The result is kept, so that nothing is resumed any more; the report is written beside it."""
     forget_checkpoints(MediaStore(database.settings.resolved_media_url), work.run.id)
     shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+    with database.reading() as session:
+        report = report_of_run(session, run_id=work.run.id)
+    (work.folder / "report.html").write_text(report, encoding="utf-8")

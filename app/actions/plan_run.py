@@ -38,7 +38,7 @@ class Plan:
 
     def report(self) -> dict[str, Any]:
         """The plain form that is kept on the run and sent to the page."""
-        queue = asdict(self.measured) | {"waiting": self.waiting}
+        queue = asdict(self.measured) | {"waiting": self.waiting, "arm": self.config.labels.use}
         return asdict(self.preflight) | queue | {"config_yaml": self.config.to_yaml(), "code": self.code}
 
 

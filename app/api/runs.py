@@ -1,5 +1,7 @@
 """Fine-tunes: the preview of what would happen, the start, and everything to watch."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -22,6 +24,7 @@ from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run, page_of_runs
 
 router = APIRouter(prefix="/api")
+NAMES = Path(__file__).parent / "open_clip_names.json"
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -65,6 +68,13 @@ def new_model(body: NewModel, database: Db) -> list[ModelView]:
     with database.transaction() as session:
         add_model(session, name=name, location=body.location, pretrained=body.pretrained)
     return models(database)
+
+
+@router.get("/open-clip-models")
+def open_clip_models() -> dict[str, list[str]]:
+    """open_clip's architectures with the tags of their weights, as `docs/make_open_clip_names.py` found them."""
+    found: dict[str, list[str]] = json.loads(NAMES.read_text(encoding="utf-8"))
+    return found
 
 
 @router.get("/presets")

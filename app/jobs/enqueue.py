@@ -14,6 +14,7 @@ QUEUES: dict[JobKind, Literal["gpu", "cpu"]] = {
     "mine": "gpu",  # it embeds first where no vectors are kept
     "fine_tune": "gpu",
     "export": "cpu",
+    "push": "cpu",
 }
 
 

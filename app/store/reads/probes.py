@@ -42,7 +42,7 @@ def texts_to_watch(session: Session, data_set_id: int, *, pick: Pick, limit: int
     return texts
 
 
-def _queries(data_set_id: int, pick: Pick) -> list[Select[tuple[str]]]:
+def _queries(data_set_id: int, pick: Pick) -> list[Select[str]]:
     held_out = (
         select(Pair.id)
         .where(Pair.caption_id == Caption.id, Pair.split == "held_out", Pair.retired_at.is_(None))
