@@ -12,6 +12,9 @@ Treatment = Literal["mask", "attract", "soft"]
 Visible = Literal["owner", "all"]
 Precision = Literal["fp32", "bf16", "fp64"]
 Use = Literal["given", "none", "sham"]
+HEAD_NAMES = (
+    "info_nce", "decoupled", "hn_nce", "debiased", "hard_debiased", "sigmoid", "hinge", "global_contrast",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
