@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from app.actions.steer_job import cancel_job, order_job, pause_job, resume_job
-from app.api.access import Db, Id, Person
+from app.api.access import ANYBODY, ASKS_ITSELF, Caller, Db, Id, Person
 from app.errors import NotFound
 from app.jobs.presence import connected
 from app.jobs.view import JobView, get_job, rejected_rows, unfinished_jobs, view_job
@@ -44,14 +44,14 @@ def rejected(job_id: Id, database: Db) -> Response:
     return Response(data, media_type="text/csv; charset=utf-8", headers=named)
 
 
-@router.get("/jobs")
-def unfinished(database: Db) -> list[JobView]:
+@router.get("/jobs", dependencies=[ASKS_ITSELF])
+def unfinished(database: Db, caller: Caller) -> list[JobView]:
     """What is under way and what waits, in the order in which it will be taken."""
     with database.reading() as session:
-        return [view_job(session, job) for job in unfinished_jobs(session)]
+        return [view_job(session, job) for job in unfinished_jobs(session) if caller.sees(job.data_set_id)]
 
 
-@router.get("/workers")
+@router.get("/workers", dependencies=[ANYBODY])
 def workers(database: Db) -> list[dict[str, Any]]:
     """The workers that are connected now."""
     with database.reading() as session:

@@ -8,14 +8,15 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.actions.compare_runs import Comparison, Gain, arms_of, compare_runs, gains_of_run
+from app.actions.rights import demand
 from app.actions.start_comparison import start_comparison
 from app.actions.start_push import has_hub_token, start_push
 from app.actions.view_run import RunView, view_run
-from app.api.access import MAX_ID, Db, Id, Person
+from app.api.access import ASKS_ITSELF, DATA_SET_ADMIN, MAX_ID, Caller, Db, Id, Person, demand_rows
 from app.api.runs import Wish
 from app.jobs.view import JobView, view_job
 from app.report.report_of_run import report_of_run
-from app.store.reads.captions import caption_texts
+from app.store.reads.captions import captions_of_looks
 from app.store.reads.runs import get_run
 
 router = APIRouter(prefix="/api")
@@ -36,19 +37,24 @@ class Hub(BaseModel):
     private: bool = True
 
 
-@router.post("/run-comparisons")
-def compare_arms(body: NewComparison, database: Db, person: Person) -> dict[str, list[RunView]]:
+@router.post("/run-comparisons", dependencies=[ASKS_ITSELF])
+def compare_arms(body: NewComparison, database: Db, caller: Caller) -> dict[str, list[RunView]]:
     """Start the three arms: {runs}."""
     with database.transaction() as session:
-        ids = [run.id for run in start_comparison(session, **body.model_dump(), person=person)]
+        demand_rows(session, caller, "annotator", data_set_id=[body.data_set_id], model_id=[body.model_id])
+        runs = start_comparison(session, **body.model_dump(), person=caller.name)
+        for run in runs:
+            demand(caller, "viewer", run.data_set_id)  # a known request key answers the runs of that time
+        ids = [run.id for run in runs]
     with database.reading() as session:
         return {"runs": [view_run(session, *get_run(session, run_id)) for run_id in ids]}
 
 
-@router.get("/run-comparisons")
-def comparison(database: Db, ids: RowIds) -> Comparison:
+@router.get("/run-comparisons", dependencies=[ASKS_ITSELF])
+def comparison(database: Db, caller: Caller, ids: RowIds) -> Comparison:
     """Runs side by side; the first is what the others are held against."""
     with database.reading() as session:
+        demand_rows(session, caller, "viewer", run_id=ids)
         return compare_runs(session, run_ids=ids)
 
 
@@ -71,7 +77,7 @@ def report(run_id: Id, database: Db) -> Response:
     return Response(text, media_type="text/html; charset=utf-8", headers=named)
 
 
-@router.post("/runs/{run_id}/push")
+@router.post("/runs/{run_id}/push", dependencies=[DATA_SET_ADMIN])
 def push(run_id: Id, body: Hub, database: Db, person: Person) -> dict[str, JobView]:
     """Send the checkpoint to the hub: {job}."""
     with database.transaction() as session:
@@ -79,8 +85,9 @@ def push(run_id: Id, body: Hub, database: Db, person: Person) -> dict[str, JobVi
         return {"job": view_job(session, job)}
 
 
-@router.get("/captions")
-def captions(database: Db, ids: Annotated[list[int], Query(max_length=200)]) -> dict[int, str]:
-    """Caption id → text, for at most 200."""
+@router.get("/runs/{run_id}/captions")
+def captions(run_id: Id, database: Db) -> dict[int, str]:
+    """Caption id → text, of the batches that were looked at."""
     with database.reading() as session:
-        return caption_texts(session, ids)
+        _, job = get_run(session, run_id)
+        return captions_of_looks(session, job.id)

@@ -13,7 +13,7 @@ from app.media.store import MediaStore
 from app.report.write_report import ReportData, write_report
 from app.store.database import settings_of
 from app.store.models import Image
-from app.store.reads.captions import caption_texts
+from app.store.reads.captions import captions_of_looks
 from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run
 
@@ -30,7 +30,7 @@ def report_of_run(session: Session, *, run_id: int) -> str:
         run=view_run(session, run, job),
         events=[asdict(event) for event in events],
         previews=asdict(shown),
-        captions=captions_of_events(session, events),
+        captions=captions_of_looks(session, job.id),
         gains=[asdict(gain) for gain in gains_of_run(session, run)],
         comparison=asdict(compare_runs(session, run_ids=arms[:MOST_RUNS])) if len(arms) > 1 else None,
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -38,12 +38,6 @@ def report_of_run(session: Session, *, run_id: int) -> str:
     )
     store = MediaStore(settings_of(session).resolved_media_url)
     return write_report(data, store=store, sha256=_pictures(session, shown, events))
-
-
-def captions_of_events(session: Session, events: list[EventView]) -> dict[int, str]:
-    """Caption id → text, of the batches that were looked at."""
-    ids = {int(id_) for event in events if event.kind == "batch" for id_ in event.body["caption_ids"]}
-    return caption_texts(session, ids)
 
 
 def _pictures(session: Session, shown: Previews, events: list[EventView]) -> dict[int, str]:

@@ -20,7 +20,7 @@ export class RunView {
   }
 
   async watch(id) {
-    Object.assign(this, { id, after: 0, story: new RunStory(), run: null, page: null, drawn: -1, captions: {}, more: null, due: 0, previewStep: null });
+    Object.assign(this, { id, after: 0, story: new RunStory(), run: null, page: null, drawn: -1, captions: {}, looked: 0, more: null, due: 0, previewStep: null });
     this.connection = h("div", {});
     this.head = h("div", {});
     this.charts = h("div", {});
@@ -70,18 +70,16 @@ export class RunView {
     }
   }
 
-  // The run's row, the intervals, and captions of the looks that have no text yet.
+  // The run's row, the intervals, the previews, and the captions of new looks into a batch.
   async read(id) {
-    const wanted = [...new Set(this.story.looks.flatMap((look) => look.caption_ids))].filter((c) => !(c in this.captions));
     const [run, more, seen, texts] = await Promise.all([
       get(`/api/runs/${id}`),
       get(`/api/runs/${id}/gains`),
       get(`/api/runs/${id}/previews`),
-      wanted.length ? get(`/api/captions?${wanted.slice(0, 200).map((c) => `ids=${c}`).join("&")}`) : {},
+      this.story.looks.length > this.looked ? get(`/api/runs/${id}/captions`) : null,
     ]);
     if (id !== this.id) return;
-    Object.assign(this, { run, more, seen });
-    Object.assign(this.captions, texts);
+    Object.assign(this, { run, more, seen, captions: texts ?? this.captions, looked: this.story.looks.length });
   }
 
   draw(news) {
