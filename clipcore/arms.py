@@ -3,12 +3,16 @@
 A gain of `given` over `none` may come from seeing anything labelled at all; the sham arm says how much. Numpy only.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from clipcore.config import Use
 from clipcore.labels import Label, PairLabels
+
+Candidate = tuple[str, str]  # image id and caption id
 
 
 def labels_of_arm(labels: PairLabels, use: Use, *, seed: int) -> PairLabels:
@@ -27,32 +31,41 @@ def labels_of_arm(labels: PairLabels, use: Use, *, seed: int) -> PairLabels:
 def sham(labels: PairLabels, *, seed: int) -> list[Label]:
     """As many labels of each kind, on candidates drawn at random: never on an own pair or on one that was judged.
 
-    A label that calls a pair broken falls on a random pair instead. Where (nearly) all candidates are judged, the few
-    that are left are all there is, and the list is shorter.
+    A match that the data says already (of identical items) changes nothing and gets no counterpart. A label that calls
+    a pair broken falls on a random pair instead. Where (nearly) all candidates are judged, the few that are left are
+    all there is, and the list is shorter.
     """
     rng = np.random.default_rng([seed, 0x5AA])
     own = list(labels.pairs)
+    known = {_groups(labels, *pair) for pair in own}
     taken = set(own) | labels.touched()
     images, captions = [i for i, _ in own], [c for _, c in own]
     spare = [pair for pair in own if pair not in labels.touched()]
     found = []
     for label in labels.labels:
+        if label.verdict == "match" and _groups(labels, label.image_id, label.caption_id) in known:
+            continue
         if label.verdict == "broken_pair":
             candidate = spare.pop(int(rng.integers(len(spare)))) if spare else None
         else:
-            candidate = _draw(images, captions, taken, rng)
+            candidate = _draw(
+                images, captions, lambda pair: pair in taken or _groups(labels, *pair) in known, rng
+            )
         if candidate is not None:
             taken.add(candidate)
             found.append(replace(label, image_id=candidate[0], caption_id=candidate[1]))
     return found
 
 
+def _groups(labels: PairLabels, image_id: str, caption_id: str) -> tuple[Any, Any]:
+    return labels.image_group(image_id), labels.caption_group(caption_id)
+
+
 def _draw(
-    images: list[str], captions: list[str], taken: set[tuple[str, str]], rng: np.random.Generator
-) -> tuple[str, str] | None:
+    images: list[str], captions: list[str], is_known: Callable[[Candidate], bool], rng: np.random.Generator
+) -> Candidate | None:
     for _ in range(1000):
-        image, caption = rng.integers(len(images)), rng.integers(len(captions))
-        candidate = images[image], captions[caption]
-        if candidate not in taken:
+        candidate = images[rng.integers(len(images))], captions[rng.integers(len(captions))]
+        if not is_known(candidate):
             return candidate
     return None

@@ -185,9 +185,9 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 PRESETS: dict[str, dict[str, Any]] = {
     "adapter": {
         "model": {"train": "adapter"},
-        "optimiser": {"lr": 1e-3, "weight_decay": 0.0, "warmup": 0.05},
+        "optimiser": {"lr": 3e-3, "weight_decay": 0.0, "warmup": 0.05},
         "batch": {"size": 512, "micro_batch": 4096},
-        "evaluation": {"sweep": 5},
+        "evaluation": {"sweep": 6, "export_mix": "recommended"},
         "epochs": 30,
     },
     "lora": {

@@ -34,11 +34,14 @@ class Plan:
     preflight: Preflight
     measured: "Measured"
     waiting: str | None  # why it would not begin at once
+    num_verdicts: int  # that stand in the data set
+    num_heard: int  # of them on items of the training split; the others measure
     code: str  # the same as a program on clipcore alone
 
     def report(self) -> dict[str, Any]:
         """The plain form that is kept on the run and sent to the page."""
         queue = asdict(self.measured) | {"waiting": self.waiting, "arm": self.config.labels.use}
+        queue |= {"num_verdicts": self.num_verdicts, "num_heard": self.num_heard}
         return asdict(self.preflight) | queue | {"config_yaml": self.config.to_yaml(), "code": self.code}
 
 
@@ -95,6 +98,8 @@ def plan_run(
         preflight=_say_fitted(report, config, fitted),
         measured=_measured(session, model_id, fitted, report.steps),
         waiting=None if num_connected(session, "gpu") else no_worker("gpu"),
+        num_verdicts=len(verdicts["answer"]),
+        num_heard=len(given.labels),
         code=code_of_run(replace(fitted, model=portable)),
     )
 

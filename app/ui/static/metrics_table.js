@@ -18,13 +18,13 @@ export const METRICS = [
   ["modality_gap", "modality gap", figure(3)],
 ];
 
-export function metricsTable(run, gain) {
+export function metricsTable(run) {
   const before = run.metrics_before;
   if (!before) return null;
   const after = run.metrics_after;
   const known = METRICS.filter(([key]) => before[key] !== undefined && before[key] !== null);
   const row = ([key, name, show]) =>
-    h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, show(before[key])), h("td", {}, after ? show(after[key]) : "…"), h("td", {}, after ? difference(before[key], after[key], show) : "", key === "map_at_r" && gain ? h("small", {}, interval(gain)) : null));
+    h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, show(before[key])), h("td", {}, after ? show(after[key]) : "…"), h("td", {}, after ? difference(before[key], after[key], show) : ""));
   return table("On the held-out split", ["", "before", "after", "change"], known.map(row));
 }
 

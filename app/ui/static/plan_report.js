@@ -17,7 +17,8 @@ export function planReport(report) {
       ["Masks", number(labels.masks), "candidates that the loss leaves alone"],
       ["Hard negatives", number(labels.hard_negatives), "verdicts “No” that are brought in front of their image"],
       ["Broken pairs left out", number(labels.broken_pairs)],
-    ],
+      report.arm === "given" ? ["Verdicts given", number(report.num_verdicts), heard(report)] : null,
+    ].filter(Boolean),
     [["False negatives met per epoch", `${report.collisions_without_labels.toFixed(1)} → ${report.collisions_with_labels.toFixed(1)}`, "expected, without and with your verdicts"]],
   ];
   return [
@@ -27,4 +28,12 @@ export function planReport(report) {
     ...report.warnings.map((text) => notice("info", text)),
     report.waiting ? notice("info", report.waiting) : null,
   ];
+}
+
+// Where the verdicts went that became none of the above.
+function heard(report) {
+  const { extra_positives, soft, masks, hard_negatives, broken_pairs, conflicts } = report.labels;
+  const known = report.num_heard - extra_positives - soft - masks - hard_negatives - broken_pairs - conflicts;
+  const measure = report.num_verdicts - report.num_heard;
+  return [measure ? `${number(measure)} on held-out items measure only` : null, known > 0 ? `${number(known)} say what identical pictures or captions said already` : null].filter(Boolean).join("; ") || "all of them teach";
 }

@@ -18,7 +18,6 @@ function line(event) {
   if (kind === "state") return [[at, body.reason ? `${body.to}: ${body.reason}` : body.to]];
   if (kind === "saved") return [[at, `checkpoint of step ${step} saved`]];
   if (kind === "evaluated") return [[at, `evaluated ${body.when === "during" ? `at step ${step}` : body.when}: mAP@R ${share(body.metrics.map_at_r)}`]];
-  if (kind === "epoch") return [[at, `epoch ${body.epoch + 1} done`]];
   if (kind === "swept") return [[at, `mixes measured; recommended: ${Math.round(100 * body.recommended)} % tuned`]];
   return [];
 }

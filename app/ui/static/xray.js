@@ -33,7 +33,7 @@ function matrix(look, captions, [low, high], said) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, h("img", { src: picture(look.image_ids[r]), alt: text(r), loading: "lazy" })),
+      h("th", { scope: "row" }, h("img", { src: picture(look.image_ids[r]), alt: text(r) })),
       row.map((cosine, c) => {
         const relation = kind.get(`${r},${c}`);
         const alike = Math.round((100 * (cosine - low)) / (high - low || 1));
