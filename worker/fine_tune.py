@@ -22,7 +22,7 @@ from app.media.store import MediaStore
 from app.report.report_of_run import report_of_run
 from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
-from app.store.models import Job, Model, Preview, Probe, Run, Snapshot
+from app.store.models import Image, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.data import Example, FineTuneData, items
 from clipcore.distributed import start
@@ -130,6 +130,8 @@ def _load(context: JobContext, job: Job) -> Work:
         probes = session.scalars(
             select(Probe).where(Probe.data_set_id == run.data_set_id).order_by(Probe.id)
         ).all()
+        gone = select(Image.id).where(Image.data_set_id == run.data_set_id, Image.erased_at.is_not(None))
+        erased = set(session.scalars(gone))
     config = FineTuneConfig.from_yaml(run.config_yaml)
     where = model_config(context.settings, model)
     config = replace(
@@ -137,7 +139,7 @@ def _load(context: JobContext, job: Job) -> Work:
         model=replace(config.model, name=where.name, pretrained=where.pretrained),
         device=context.settings.device if config.device == "auto" else config.device,
     )
-    pairs = get_table(context.media, snapshot.pairs_key).to_pydict()
+    pairs = _without_erased(get_table(context.media, snapshot.pairs_key).to_pydict(), erased)
     verdicts = get_table(context.media, snapshot.verdicts_key).to_pydict()
     return Work(
         run=run,
@@ -152,12 +154,20 @@ def _load(context: JobContext, job: Job) -> Work:
     )
 
 
+def _without_erased(pairs: dict[str, list[Any]], image_ids: set[int]) -> dict[str, list[Any]]:
+    """What was erased since the snapshot is not trained on, though it stands there by its ids and hashes."""
+    stays = [
+        text is not None and image not in image_ids
+        for image, text in zip(pairs["image_id"], pairs["caption"], strict=True)
+    ]
+    return {name: [v for v, kept in zip(column, stays) if kept] for name, column in pairs.items()}
+
+
 def _data(context: JobContext, pairs: dict[str, list[Any]], written: dict[str, str]) -> FineTuneData:
     columns = ("image_id", "caption_id", "image_sha256", "caption", "split")
     examples = [
         Example(str(image), str(caption_id), image_source(context.media, sha256), text, split)
         for image, caption_id, sha256, text, split in zip(*(pairs[name] for name in columns), strict=True)
-        if text is not None  # erased since
     ]
     return FineTuneData(
         train=[x for x in examples if x.split == "train"],

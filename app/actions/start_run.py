@@ -6,10 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.actions.add_probe import pick_probes
+from app.actions.collect_garbage import check_quota
 from app.actions.plan_run import Plan, plan_run
 from app.actions.take_snapshot import take_snapshot
 from app.errors import NearmissError
 from app.jobs.enqueue import enqueue, same_request
+from app.store.database import settings_of
 from app.store.models import Job, Run, Snapshot
 from app.store.text import clean
 
@@ -47,6 +49,7 @@ def start_run(
         snapshot_id=snapshot_id,
         processes=processes,
     )
+    check_quota(settings_of(session))
     if plan.preflight.refusals:
         raise NearmissError(plan.preflight.refusals[0])
     snapshot = (

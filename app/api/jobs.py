@@ -48,7 +48,8 @@ def rejected(job_id: Id, database: Db) -> Response:
 def unfinished(database: Db, caller: Caller) -> list[JobView]:
     """What is under way and what waits, in the order in which it will be taken."""
     with database.reading() as session:
-        return [view_job(session, job) for job in unfinished_jobs(session) if caller.sees(job.data_set_id)]
+        jobs = [job for job in unfinished_jobs(session) if caller.sees(job.data_set_id)]
+        return [view_job(session, job) for job in jobs]
 
 
 @router.get("/workers", dependencies=[ANYBODY])

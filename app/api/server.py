@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    erasing,
     guidelines,
     health,
     images,
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        erasing,
         guidelines,
         pairs,
         images,

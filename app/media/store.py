@@ -161,6 +161,25 @@ class MediaStore:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
+    def walk(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        """(key, bytes, seconds since 1970 of its last change, 0 where the store tells none) of all files below a prefix."""
+        root = self._full(prefix).rstrip("/")
+        try:
+            found = self._files.find(root, detail=True)
+        except FileNotFoundError:
+            return
+        for name, about in found.items():
+            changed = about.get("mtime") or about.get("LastModified") or about.get("created") or 0.0
+            at = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+            yield name[len(self._root) :].lstrip("/"), int(about.get("size") or 0), at
+
+    def size(self, key: str) -> int:
+        """Bytes of what is kept. Raises NotFound."""
+        try:
+            return int(self._files.size(self._full(key)))
+        except FileNotFoundError:
+            raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
+
     def delete_below(self, prefix: str) -> None:
         """Forget every key below a prefix."""
         if self._files.exists(self._full(prefix)):
