@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         sources,
         bulk,
         guidelines,
+        explore,
         pairs,
         images,
         verdicts,

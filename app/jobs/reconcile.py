@@ -13,6 +13,7 @@ from app.jobs.send import wake
 from app.jobs.states import HELD, move
 from app.store.database import Database, epoch_s, settings_of
 from app.store.models import Job
+from app.store.words import index_words
 
 log = logging.getLogger(__name__)
 RESEND_AFTER_S = 5.0  # a wake-up that a free worker has not followed by then is lost
@@ -97,6 +98,8 @@ class Reconciler(threading.Thread):
             try:
                 with self._database.transaction() as session:
                     reconcile(session)
+                with self._database.transaction() as session:
+                    index_words(session)
             except Exception:
                 log.exception("reconciling failed; trying again in %s s", self._every_s)
 
