@@ -12,9 +12,7 @@ from app.store.models import Answer, Pair
 from app.store.reads.explore import Card
 
 
-def decide_many(
-    session: Session, *, cards: Sequence[Card], answer: Answer, person: str, bulk_id: str
-) -> int:
+def decide_many(session: Session, *, cards: Sequence[Card], answer: Answer, person: str, bulk_id: str) -> int:
     """How many verdicts were saved. No on a pair of the data set means that the pair is broken.
 
     The UUIDs follow from `bulk_id`, so that a step that is sent again changes nothing. Near duplicates are not
@@ -31,7 +29,10 @@ def decide_many(
                 f"{len(both - pairs)} of these are no pairs of the data set, and only a pair can be broken;"
                 " answer No instead"
             )
-        decisions = [_decision(bulk_id, image, caption, answer, (image, caption) in pairs) for image, caption in sorted(both)]
+        decisions = [
+            _decision(bulk_id, image, caption, answer, (image, caption) in pairs)
+            for image, caption in sorted(both)
+        ]
         decide(session, decisions=decisions, person=person, source="bulk", bulk_id=bulk_id)
         num += len(decisions)
     return num

@@ -58,11 +58,12 @@ def untag_images(
     return num
 
 
-def undo_tagging(session: Session, *, bulk_id: str, undo_id: str) -> int:
+def undo_tagging(session: Session, data_set_id: int, *, bulk_id: str, undo_id: str) -> int:
     """What one step put on goes off, what it took off comes back: how many; 0 when it was undone before."""
+    ours = ImageTag.tag_id.in_(select(Tag.id).where(Tag.data_set_id == data_set_id))
     off = session.execute(
         update(ImageTag)
-        .where(ImageTag.bulk_id == bulk_id, ImageTag.removed_bulk_id.is_(None))
+        .where(ours, ImageTag.bulk_id == bulk_id, ImageTag.removed_bulk_id.is_(None))
         .values(removed_bulk_id=undo_id),
         execution_options={"synchronize_session": False},
     ).rowcount  # type: ignore[attr-defined]
@@ -74,7 +75,7 @@ def undo_tagging(session: Session, *, bulk_id: str, undo_id: str) -> int:
     )
     back = session.execute(
         update(ImageTag)
-        .where(ImageTag.removed_bulk_id == bulk_id, ImageTag.bulk_id != bulk_id, ~again)
+        .where(ours, ImageTag.removed_bulk_id == bulk_id, ImageTag.bulk_id != bulk_id, ~again)
         .values(removed_bulk_id=None),
         execution_options={"synchronize_session": False},
     ).rowcount  # type: ignore[attr-defined]

@@ -158,7 +158,7 @@ def take_back(data_set_id: Id, body: UndoStep, database: Db, person: Person) -> 
     """Take a whole step back, tags or verdicts. 409 where nothing of it stands."""
     check_uuid(body.bulk_id)
     with database.transaction() as session:
-        num = undo_tagging(session, bulk_id=body.bulk_id, undo_id=str(uuid4()))
+        num = undo_tagging(session, data_set_id, bulk_id=body.bulk_id, undo_id=str(uuid4()))
         of_step = (Verdict.bulk_id == body.bulk_id, Verdict.data_set_id == data_set_id)
         first = session.scalar(select(Verdict.uuid).where(*of_step).order_by(Verdict.id).limit(1))
         if first is not None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from app.api.access import MAX_ID, Db, Id
+from app.api.access import MAX_ID, VIEWER, Db, Id
 from app.api.explore import Wish
 from app.errors import NearmissError, Unavailable
 from app.jobs.presence import num_connected
@@ -40,17 +40,17 @@ def search(
     data_set_id: Id,
     database: Db,
     wanted: Wish,
-    like: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    image_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 60,
 ) -> Results:
-    """Pairs whose image fits the words of `q`, or is like the image `like`; the other filters keep what they keep."""
-    if like is None and not wanted.words:
-        raise NearmissError("nothing is asked for; give q (words) or like (an image's id)")
-    asked: dict[str, Any] = {"image_id": like} if like is not None else {"text": wanted.words}
+    """Pairs whose image fits the words of `q`, or is like the image `image_id`; the other filters keep what they keep."""
+    if image_id is None and not wanted.words:
+        raise NearmissError("nothing is asked for; give q (words) or image_id")
+    asked: dict[str, Any] = {"image_id": image_id} if image_id is not None else {"text": wanted.words}
     try:
         return _by_meaning(database, data_set_id, wanted, asked, limit)
     except Unavailable as error:
-        if like is not None:
+        if image_id is not None:
             raise
         with database.reading() as session:
             page = page_of_cards(session, data_set_id, replace(wanted, show="pairs"), limit=min(limit, 200))
@@ -59,6 +59,7 @@ def search(
 
 @router.post(
     "/{data_set_id}/search",
+    dependencies=[VIEWER],
     openapi_extra={
         "requestBody": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
     },

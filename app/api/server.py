@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    duplicates,
     explore,
     guidelines,
     health,
@@ -21,6 +22,7 @@ from app.api import (
     search,
     sources,
     streams,
+    verdict_files,
     verdicts,
 )
 from app.api.access import ANYBODY, guard
@@ -66,10 +68,12 @@ def create_app(settings: Settings) -> FastAPI:
         bulk,
         guidelines,
         explore,
+        duplicates,
         items,
         pairs,
         images,
         verdicts,
+        verdict_files,
         jobs,
         streams,
         runs,

@@ -115,7 +115,8 @@ def choices(session: Session, data_set_id: int) -> Choices:
         person = session.scalar(following)
         if person is None:
             break
-        people.append(person)
+        here = select(Verdict.id).where(Verdict.person == person, Verdict.data_set_id == data_set_id)
+        people += [person] if session.scalar(here.limit(1)) is not None else []
         after = person
     return Choices(list(session.scalars(tags)), people)
 

@@ -127,7 +127,10 @@ def item_page(session: Session, image_id: int) -> Item:
 def comments_on(session: Session, image_id: int) -> list[Note]:
     """The oldest first."""
     query = select(Comment).where(Comment.image_id == image_id).order_by(Comment.id.desc()).limit(MOST)
-    return [Note(c.id, c.caption_id, c.text, c.person, c.created_at) for c in reversed(session.scalars(query).all())]
+    return [
+        Note(c.id, c.caption_id, c.text, c.person, c.created_at)
+        for c in reversed(session.scalars(query).all())
+    ]
 
 
 def _stands_on(table: Any) -> Any:

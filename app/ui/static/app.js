@@ -1,9 +1,9 @@
 // Mounts each view where Gradio has put its root, whenever the tab is first drawn.
 
-import { browse } from "./browse.js";
 import { curate } from "./curate.js";
 import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
+import { explore } from "./explore.js";
 import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { tune } from "./tune.js";
@@ -11,7 +11,7 @@ import { tune } from "./tune.js";
 let runsView = null;
 
 const VIEWS = {
-  "nm-browse": browse,
+  "nm-explore": explore,
   "nm-curate": curate,
   "nm-tune": (root) => tune(root, { onStarted: showRun }),
   "nm-runs": (root) => (runsView = runs(root)),

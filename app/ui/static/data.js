@@ -4,6 +4,7 @@ import { get, post } from "./api.js";
 import { importForm } from "./import.js";
 import { fill, h, notice, number, percent, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
+import { verdictFiles } from "./verdict_files.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
 
@@ -18,6 +19,7 @@ class Data {
     this.root = root;
     this.list = h("ul", { class: "nm-sets" });
     this.form = importForm();
+    this.files = new Map();
     this.answer = h("div", {});
     this.location = h("input", { id: "nm-location", placeholder: "ViT-B-32, hf-hub:OWNER/NAME or local-dir:/FOLDER", autocomplete: "off" });
     this.pretrained = h("input", { id: "nm-pretrained", placeholder: "laion2b_s34b_b79k", autocomplete: "off" });
@@ -82,8 +84,15 @@ class Data {
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       h("div", { class: "nm-tools" }, mine, set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
+  }
+
+  // One element a data set, so that a refresh of the list does not close what somebody is at.
+  filesOf(set) {
+    if (!this.files.has(set.id)) this.files.set(set.id, verdictFiles(set));
+    return this.files.get(set.id);
   }
 
   async again(set) {
