@@ -9,8 +9,12 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+<<<<<<< HEAD
     duplicates,
     explore,
+=======
+    erasing,
+>>>>>>> main
     guidelines,
     health,
     images,
@@ -66,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        erasing,
         guidelines,
         explore,
         duplicates,
