@@ -9,12 +9,10 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
-<<<<<<< HEAD
+    desk,
     duplicates,
-    explore,
-=======
     erasing,
->>>>>>> main
+    explore,
     guidelines,
     health,
     images,
@@ -70,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        desk,
         erasing,
         guidelines,
         explore,

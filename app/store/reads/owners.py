@@ -13,6 +13,7 @@ from app.store.models import (
     DuplicateGroup,
     Image,
     Job,
+    Mend,
     Model,
     Pair,
     Probe,
@@ -33,6 +34,7 @@ TABLES: dict[str, Any] = {
     "run_id": Run,
     "job_id": Job,
     "check_id": BulkCheck,
+    "mend_id": Mend,
     "probe_id": Probe,
     "snapshot_id": Snapshot,
 }
