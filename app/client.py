@@ -22,6 +22,7 @@ import httpx
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
 Originals = Literal["copied", "referenced"]
+ExportFormat = Literal["parquet", "tsv", "webdataset", "sentence-transformers"]
 OVER = ("finished", "failed", "cancelled")
 Found = TypeVar("Found")
 
@@ -191,6 +192,22 @@ class Nearmiss:
                 name = str(one.relative_to(path.parent)) if path.is_dir() else one.name
                 self._send(upload["id"], name, one, upload["chunk_bytes"])
         return f"upload:{upload['id']}"
+
+    def export(self, data_set_id: int, format: ExportFormat = "parquet") -> Job:
+        """Freeze the present state and write it as an archive; `download` it when the job is finished."""
+        return self._job(f"/api/data-sets/{data_set_id}/export", {"format": format})
+
+    def download(self, job_id: int, to: str | Path) -> Path:
+        """The archive of a finished export, written to the file `to`. Raises ApiError (404)."""
+        path = Path(to)
+        with self._http.stream("GET", f"/api/jobs/{job_id}/export") as answer:
+            if answer.is_error:
+                answer.read()
+            _check(answer)
+            with path.open("wb") as file:
+                for part in answer.iter_bytes():
+                    file.write(part)
+        return path
 
     def mine(self, data_set_id: int, model_id: int) -> Job:
         """Look for suggestions."""

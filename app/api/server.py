@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    exports,
     guidelines,
     health,
     images,
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = (
         data_sets,
         sources,
+        exports,
         bulk,
         guidelines,
         pairs,

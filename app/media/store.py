@@ -1,6 +1,6 @@
 """Content-addressed files over fsspec: a folder by default, S3 and the like by URL.
 
-A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
+A key is `KIND/ab/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
 and a reader may cache for ever.
 """
 
@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
@@ -49,6 +50,14 @@ class MediaStore:
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def move_at(self, key: str, path: Path) -> None:
+        """Take the file at `path` in under `key`, however large it is; what stood there is replaced."""
+        if not self._local:
+            self._files.put_file(str(path), self._full(key))
+            return
+        with self._part(key) as part:
+            shutil.move(path, part)
 
     def refer_at(self, key: str, path: Path) -> None:
         """Keep under `key` a link to a file that stays where it is. Raises NearmissError where the store is elsewhere."""
@@ -152,5 +161,9 @@ def _sync_file_system(folder: Path) -> None:
 
 
 def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:
-    """The key of content with this hash; two folder levels keep folders small."""
-    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+    """The key of content with this hash.
+
+    One folder level: a million files lie 4,000 to a folder; a second level made a folder for nearly each of the first
+    65,536 files, which cost more than writing them.
+    """
+    return f"{kind}/{sha256[:2]}/{sha256}{suffix}"
