@@ -45,7 +45,11 @@ def export_data_set(context: JobContext, job: Job) -> Callable[[Session], None]:
         archive = _zipped(done.folder, Path(place) / "archive.zip", name, context.check)
         size = archive.stat().st_size
         context.media.move_at(key, archive)
-    about = {"pairs": done.num_pairs, "verdicts": done.num_verdicts, "pairs_without_picture": done.num_lost}
+    about: dict[str, int | str] = {
+        "pairs": done.num_pairs,
+        "verdicts": done.num_verdicts,
+        "pairs_without_picture": done.num_lost,
+    }
     about |= {"format": format, "snapshot": snapshot.hash, "num_bytes": size}
     context.report("exported", {"key": key, "name": f"{name}.zip", **about})
     return lambda session: _forget_earlier(session, context, job)
