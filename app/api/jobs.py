@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from app.actions.steer_job import cancel_job, pause_job, resume_job
-from app.api.access import Db, Id, Person
+from app.api.access import ANYBODY, Db, Id, Person
 from app.errors import NotFound
 from app.jobs.presence import connected
 from app.jobs.view import JobView, get_job, rejected_rows, view_job
@@ -44,7 +44,7 @@ def rejected(job_id: Id, database: Db) -> Response:
     return Response(data, media_type="text/csv; charset=utf-8", headers=named)
 
 
-@router.get("/workers")
+@router.get("/workers", dependencies=[ANYBODY])
 def workers(database: Db) -> list[dict[str, Any]]:
     """The workers that are connected now."""
     with database.reading() as session:
