@@ -26,7 +26,9 @@ class MediaStore:
 
     def __init__(self, url: str) -> None:
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        # object stores have no folders to make, and refuse the option
+        options = {"auto_mkdir": True} if url.startswith("file:") else {}
+        self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = "file" in self._files.protocol
 
     def put(self, data: bytes, *, kind: str, suffix: str = "") -> str:
