@@ -6,12 +6,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.actions.export_snapshot import export_snapshot
+from app.actions.forget_archives import forget_archives
 from app.actions.take_snapshot import take_snapshot
-from app.jobs.view import exported
 from app.store.models import Job, Snapshot
 from worker.context import JobContext
 
@@ -44,7 +43,7 @@ def export_data_set(context: JobContext, job: Job) -> Callable[[Session], None]:
             )
         archive = _zipped(done.folder, Path(place) / "archive.zip", name, context.check)
         size = archive.stat().st_size
-        context.media.move_at(key, archive)
+        context.media.put_file_at(key, archive)
     about: dict[str, int | str] = {
         "pairs": done.num_pairs,
         "verdicts": done.num_verdicts,
@@ -52,7 +51,7 @@ def export_data_set(context: JobContext, job: Job) -> Callable[[Session], None]:
     }
     about |= {"format": format, "snapshot": snapshot.hash, "num_bytes": size}
     context.report("exported", {"key": key, "name": f"{name}.zip", **about})
-    return lambda session: _forget_earlier(session, context, job)
+    return lambda session: forget_archives(session, data_set_id=data_set_id, but_job_id=job.id)
 
 
 def _zipped(folder: Path, target: Path, name: str, check: Callable[[], None]) -> Path:
@@ -63,11 +62,3 @@ def _zipped(folder: Path, target: Path, name: str, check: Callable[[], None]) ->
             archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
             path.unlink()
     return target
-
-
-def _forget_earlier(session: Session, context: JobContext, job: Job) -> None:
-    """An archive is large and can be made again."""
-    earlier = select(Job).where(Job.data_set_id == job.data_set_id, Job.kind == "export", Job.id < job.id)
-    for one in session.scalars(earlier):
-        if found := exported(session, one):
-            context.media.delete(found["key"])

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    erasing,
     exports,
     guidelines,
     health,
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         sources,
         exports,
         bulk,
+        erasing,
         guidelines,
         pairs,
         images,

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 from fastapi.testclient import TestClient
 
+from app.actions.erase import erase_image
 from app.actions.export_snapshot import FORMATS
 from app.actions.import_data_set import import_data_set
 from app.actions.start_export import start_export
@@ -81,3 +82,11 @@ def test_a_cancelled_export_leaves_nothing_behind(filled, monkeypatch):
     job = filled.do(lambda s: start_export(s, data_set_id=1, format="parquet"))
     assert job.state == "cancelled" and not list(filled.settings.home.glob("export-*"))
     assert not (filled.settings.home / "media" / "exports").exists()
+
+
+def test_what_is_erased_leaves_no_archive_behind(filled):
+    job = filled.do(lambda s: start_export(s, data_set_id=1, format="tsv"))
+    with filled.database.transaction() as session:
+        erase_image(session, image_id=1)
+    with browser(filled) as client:
+        assert client.get(f"/api/jobs/{job.id}/export").status_code == 404
