@@ -6,7 +6,7 @@ from itertools import islice
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.store.models import DataSet, Image, Pair, Suggestion
+from app.store.models import DataSet, Image, Mend, Pair, Suggestion
 
 PAGE = 5_000
 CHUNK = 5_000  # keys a query
@@ -24,7 +24,9 @@ def retire_page(
         Pair.data_set_id == data_set_id, Pair.retired_at.is_(None), Pair.id > after
     )
     rows = session.execute(page.order_by(Pair.id).limit(PAGE)).all()
-    gone = [row for row in rows if row.id not in seen and row.image_id not in keep_images]
+    corrected = _corrected(session, data_set_id)
+    unseen = (row for row in rows if row.id not in seen and row.id not in corrected)
+    gone = [row for row in unseen if row.image_id not in keep_images]
     if gone:
         ids = [row.id for row in gone]
         session.execute(update(Pair).where(Pair.id.in_(ids)).values(retired_at=func.now()))
@@ -41,6 +43,12 @@ def image_ids_of(session: Session, *, data_set_id: int, keys: Iterable[str]) -> 
         query = select(Image.id).where(Image.data_set_id == data_set_id, Image.key.in_(page))
         found |= set(session.scalars(query))
     return found
+
+
+def _corrected(session: Session, data_set_id: int) -> set[int]:
+    """Pairs whose caption a person has corrected here: no source knows them."""
+    query = select(Mend.new_pair_id).where(Mend.data_set_id == data_set_id, Mend.undone_at.is_(None))
+    return set(session.scalars(query))
 
 
 def _leave_queue(session: Session, image_ids: list[int]) -> None:

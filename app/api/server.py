@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    desk,
     erasing,
     exports,
     guidelines,
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         sources,
         exports,
         bulk,
+        desk,
         erasing,
         guidelines,
         pairs,
