@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.actions.export_verdicts import export_verdicts
 from app.actions.import_data_set import Originals, import_again, import_data_set
 from app.actions.start_mining import start_mining
-from app.api.access import MAX_ID, Db, Id, Person
+from app.api.access import ASKS_ITSELF, MAX_ID, SERVER_ADMIN, Caller, Db, Id, Person, demand_rows
 from app.errors import NearmissError
 from app.jobs.view import JobView, get_job, view_job
 from app.store.models import DataSet
@@ -78,14 +78,14 @@ class Mining(BaseModel):
     model_id: int = Field(ge=1, le=MAX_ID)
 
 
-@router.get("")
-def data_sets(database: Db) -> list[DataSetView]:
-    """All data sets."""
+@router.get("", dependencies=[ASKS_ITSELF])
+def data_sets(database: Db, caller: Caller) -> list[DataSetView]:
+    """All data sets that the caller sees."""
     with database.reading() as session:
-        return [_view(session, data_set) for data_set in list_data_sets(session)]
+        return [_view(session, one) for one in list_data_sets(session) if caller.sees(one.id)]
 
 
-@router.post("")
+@router.post("", dependencies=[SERVER_ADMIN])
 def import_one(body: NewDataSet, database: Db, person: Person) -> dict[str, JobView]:
     """Begin an import: {job}."""
     with database.transaction() as session:
@@ -94,7 +94,7 @@ def import_one(body: NewDataSet, database: Db, person: Person) -> dict[str, JobV
     return {"job": _job(database, job_id)}
 
 
-@router.post("/{data_set_id}/import")
+@router.post("/{data_set_id}/import", dependencies=[SERVER_ADMIN])
 def import_changed(data_set_id: Id, body: Again, database: Db, person: Person) -> dict[str, JobView]:
     """Import a changed source again: adds, updates, retires what vanished; verdicts stay: {job}."""
     with database.transaction() as session:
@@ -111,10 +111,11 @@ def data_set(data_set_id: Id, database: Db) -> DataSetView:
 
 
 @router.post("/{data_set_id}/mine")
-def mine(data_set_id: Id, body: Mining, database: Db, person: Person) -> dict[str, JobView]:
+def mine(data_set_id: Id, body: Mining, database: Db, caller: Caller) -> dict[str, JobView]:
     """Look for suggestions: {job}."""
     with database.transaction() as session:
-        job = start_mining(session, data_set_id=data_set_id, model_id=body.model_id, person=person)
+        demand_rows(session, caller, "viewer", model_id=[body.model_id])
+        job = start_mining(session, data_set_id=data_set_id, model_id=body.model_id, person=caller.name)
         job_id = job.id
     return {"job": _job(database, job_id)}
 

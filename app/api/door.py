@@ -8,18 +8,27 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.actions.accounts import Who, anybody, bearer
+from app.actions.accounts import anybody
+from app.actions.credentials import bearer
+from app.actions.rights import Who
 from app.store.database import Database
 
 COOKIE = "nearmiss_session"
 OPEN = {"/log-in", "/healthz", "/readyz"}
-SAFE = {"GET", "HEAD", "OPTIONS"}
-# what names or lists a path on the server: imports, previews, uploads, the folder chooser, models
-ADMIN_ONLY = re.compile(r"/api/(data-sets(/\d+/import)?|previews|uploads(/.*)?|folders|models)/?")
+SAFE = {"GET", "HEAD"}
+OURS = re.compile(r"/(api|page)/|/log-out$")
+# All of Gradio that the page asks for; its uploads, queue, file and proxy routes are closed to everybody.
+GRADIO = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|pwa_icon(/\w+)?|robots\.txt)/?|/(assets|static|svelte)/.*"
+    r"|/gradio_api/(heartbeat/\w+|startup-events|app_id)"
+)
 
 
 class Door:
-    """401 (or the log-in page) for strangers, 403 for what a role may not do; else `request.state.who`."""
+    """401 (or the log-in page) for strangers, 404 for what the page never asks of Gradio; else `request.state.who`.
+
+    What a person may do behind it, `app.api.access.guard` says.
+    """
 
     def __init__(self, app: ASGIApp, *, database: Database) -> None:
         self._app = app
@@ -65,10 +74,8 @@ def _refusal(scope: Scope, headers: Headers, who: Who | None) -> Response | None
         if scope["type"] == "http" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/log-in", 303)
         return JSONResponse({"error": "log in first, at /log-in, or send a token"}, 401)
-    changes = scope["type"] == "http" and scope["method"] not in SAFE
-    if changes and who.role == "viewer" and scope["path"] != "/log-out":
-        return JSONResponse({"error": "a viewer cannot change anything; ask an admin for another role"}, 403)
-    reads_models = not changes and scope["path"].rstrip("/") in ("/api/models", "/api/data-sets")
-    if who.role != "admin" and ADMIN_ONLY.fullmatch(scope["path"]) and not reads_models:
-        return JSONResponse({"error": "only an admin imports and adds models; ask one"}, 403)
+    if scope["type"] == "http" and OURS.match(scope["path"]):
+        return None
+    if scope["type"] != "http" or scope["method"] not in SAFE or not GRADIO.fullmatch(scope["path"]):
+        return JSONResponse({"error": "there is nothing at this address; use the page or the API"}, 404)
     return None

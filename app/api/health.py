@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 from sqlalchemy import text
 
-from app.api.access import Db
+from app.api.access import OPEN, Db
 from app.store.schema import check
 
-router = APIRouter()
+router = APIRouter(dependencies=[OPEN])
 
 
 @router.get("/healthz")

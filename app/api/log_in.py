@@ -7,8 +7,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions.accounts import SESSION_S, check_password, issue, log_out
-from app.api.access import Db
+from app.actions.accounts import check_password
+from app.actions.credentials import SESSION_S, issue, log_out
+from app.api.access import ANYBODY, OPEN, Db
 from app.api.attempts import Attempts
 from app.api.door import COOKIE, cookie
 from app.errors import NearmissError
@@ -26,13 +27,13 @@ box-sizing:border-box}button{margin-top:1.5rem}</style><main><form method="post"
 <button>Log in</button></form></main></html>"""
 
 
-@router.get("/log-in", response_class=HTMLResponse)
+@router.get("/log-in", response_class=HTMLResponse, dependencies=[OPEN])
 async def page() -> HTMLResponse:
     """The form."""
     return _page("", 200)
 
 
-@router.post("/log-in")
+@router.post("/log-in", dependencies=[OPEN])
 async def enter(request: Request, database: Db) -> Response:
     """A session in a cookie that scripts cannot read, then the page; or the form with one sentence."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"))
@@ -50,7 +51,7 @@ async def enter(request: Request, database: Db) -> Response:
     return answer
 
 
-@router.post("/log-out")
+@router.post("/log-out", dependencies=[ANYBODY])
 def leave(request: Request, database: Db) -> Response:
     """Ends this session, on the server too."""
     with database.transaction() as session:

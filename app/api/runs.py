@@ -7,16 +7,30 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.actions.add_model import add_model
+from app.actions.clone_run import clone_run
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
+from app.actions.rights import demand
 from app.actions.start_run import start_run
-from app.api.access import MAX_ID, Db, Id, Person
+from app.api.access import (
+    ANYBODY,
+    ASKS_ITSELF,
+    MAX_ID,
+    SERVER_ADMIN,
+    Caller,
+    Db,
+    Id,
+    Person,
+    demand_rows,
+)
 from app.api.checkpoints import zip_of_folder
 from app.api.jobs import Verb, steer_job
 from app.api.run_views import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.errors import NotFound
 from app.jobs.view import JobView
 from app.media.store import MediaStore
+from app.store.reads.data_sets import list_data_sets
+from app.store.reads.owners import owners_of
 from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run, page_of_runs
 
@@ -32,6 +46,7 @@ class Wish(BaseModel):
     preset: str = Field(default="adapter", max_length=40)
     overrides: dict[str, Any] = Field(default_factory=dict)
     config_yaml: str | None = Field(default=None, max_length=100_000)
+    processes: int = Field(default=1, ge=1, le=64)
 
 
 class NewRun(Wish):
@@ -41,11 +56,13 @@ class NewRun(Wish):
     request_key: str | None = Field(default=None, min_length=8, max_length=64)
 
 
-@router.get("/models")
-def models(database: Db) -> list[ModelView]:
-    """All models, the newest last."""
+@router.get("/models", dependencies=[ASKS_ITSELF])
+def models(database: Db, caller: Caller) -> list[ModelView]:
+    """All models that the caller sees, the newest last: base models, and those of runs on data sets that they see."""
     with database.reading() as session:
-        return list_models(session)
+        found = list_models(session)
+        owners = owners_of(session, "model_id", [model.id for model in found])
+        return [m for m in found if m.run_id is None or caller.sees_all or caller.sees(owners[m.id])]
 
 
 class NewModel(BaseModel):
@@ -56,46 +73,69 @@ class NewModel(BaseModel):
     name: str = Field(default="", max_length=200)
 
 
-@router.post("/models")
-def new_model(body: NewModel, database: Db) -> list[ModelView]:
+@router.post("/models", dependencies=[SERVER_ADMIN])
+def new_model(body: NewModel, database: Db, caller: Caller) -> list[ModelView]:
     """Adds a base model; all models, the newest last. It is loaded, and refused with a sentence, when first used."""
     name = body.name or f"{body.location} {body.pretrained}".strip()
     with database.transaction() as session:
         add_model(session, name=name, location=body.location, pretrained=body.pretrained)
-    return models(database)
+    return models(database, caller)
 
 
-@router.get("/presets")
+@router.get("/presets", dependencies=[ANYBODY])
 def presets() -> list[PresetView]:
     """The presets with the fields that a form shows."""
     return list_presets()
 
 
-@router.post("/runs/preview")
-def preview(body: Wish, database: Db) -> dict[str, Any]:
+@router.post("/runs/preview", dependencies=[ASKS_ITSELF])
+def preview(body: Wish, database: Db, caller: Caller) -> dict[str, Any]:
     """What would happen: steps, counts, warnings, refusals, the reason for waiting, the configuration."""
     with database.reading() as session:
+        demand_rows(session, caller, "viewer", data_set_id=[body.data_set_id], model_id=[body.model_id])
         return plan_run(session, **body.model_dump()).report()
 
 
-@router.post("/runs")
-def start(body: NewRun, database: Db, person: Person) -> dict[str, RunView]:
+@router.post("/runs", dependencies=[ASKS_ITSELF])
+def start(body: NewRun, database: Db, caller: Caller) -> dict[str, RunView]:
     """Start: {run}."""
     with database.transaction() as session:
-        run_id = start_run(session, **body.model_dump(), person=person).id
+        demand_rows(session, caller, "annotator", data_set_id=[body.data_set_id], model_id=[body.model_id])
+        run = start_run(session, **body.model_dump(), person=caller.name)
+        demand(caller, "viewer", run.data_set_id)  # a known request key answers its run of that time
+        run_id = run.id
     return {"run": one(run_id, database)}
 
 
-@router.get("/runs")
+class Again(BaseModel):
+    """What is different this time; `same_data`: on the snapshot of that run instead of the present verdicts."""
+
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    same_data: bool = False
+    name: str = Field(default="", max_length=200)
+    request_key: str | None = Field(default=None, min_length=8, max_length=64)
+
+
+@router.post("/runs/{run_id}/clone")
+def again(run_id: Id, body: Again, database: Db, person: Person) -> dict[str, RunView]:
+    """Same again with…: {run}."""
+    with database.transaction() as session:
+        new_id = clone_run(session, run_id=run_id, **body.model_dump(), person=person).id
+    return {"run": one(new_id, database)}
+
+
+@router.get("/runs", dependencies=[ASKS_ITSELF])
 def runs(
     database: Db,
+    caller: Caller,
     data_set_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> dict[str, list[RunView]]:
     """Runs, the newest first; `before`: the last id of the page before."""
     with database.reading() as session:
-        page = page_of_runs(session, data_set_id=data_set_id, before=before, limit=limit)
+        seen = None if caller.sees_all else [s.id for s in list_data_sets(session) if caller.sees(s.id)]
+        page = page_of_runs(session, data_set_id=data_set_id, seen=seen, before=before, limit=limit)
         return {"runs": [view_run(session, run, job) for run, job in page]}
 
 
@@ -140,7 +180,7 @@ def checkpoint(run_id: Id, database: Db) -> Response:
 
 @router.post("/runs/{run_id}/{verb}")
 def steer(run_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
-    """Cancel, pause or resume."""
+    """Cancel, pause, resume, retry, or move to the queue's front (first) or end (last)."""
     with database.reading() as session:
         _, job = get_run(session, run_id)
     return steer_job(database, job.id, verb, person)

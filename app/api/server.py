@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse
 
 from app.api import (
     bulk,
     data_sets,
+    erasing,
     guidelines,
     health,
     images,
@@ -21,6 +22,7 @@ from app.api import (
     streams,
     verdicts,
 )
+from app.api.access import ANYBODY, guard
 from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.sentences import say_errors
@@ -48,12 +50,20 @@ def create_app(settings: Settings) -> FastAPI:
         reconciler.stop()
         database.close()
 
-    app = FastAPI(title="Nearmiss", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Nearmiss",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        dependencies=[Depends(guard)],
+    )
     app.state.database = database
     parts = (
         data_sets,
         sources,
         bulk,
+        erasing,
         guidelines,
         pairs,
         images,
@@ -68,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     for part in parts:
         app.include_router(part.router)
 
-    @app.get("/api/openapi.json", include_in_schema=False)
+    @app.get("/api/openapi.json", include_in_schema=False, dependencies=[ANYBODY])
     def openapi() -> JSONResponse:
         return JSONResponse(app.openapi())
 

@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.import_data_set import place_of, uploads_of
-from app.api.access import MAX_ID, Db
+from app.api.access import MAX_ID, SERVER_ADMIN, Db
 from app.errors import NearmissError, NotFound
 from app.media.uploads import CHUNK_BYTES, Upload
 from app.sources.folder import PICTURES
 from app.sources.open_source import PreviewRow, columns_of, preview_source
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", dependencies=[SERVER_ADMIN])
 MAX_ENTRIES = 1000
 MAX_LOOKED_AT = 200_000  # of a folder's files, so that a gigantic one answers too
 Name = Annotated[str, Query(min_length=1, max_length=1000)]

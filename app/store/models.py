@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -400,8 +401,41 @@ class PersonRow(Table):
     __tablename__ = "people"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
-    role: Mapped[str] = mapped_column(String(20))  # viewer, annotator or admin
-    password_hash: Mapped[str] = mapped_column(String(200))  # argon2id
+    role: Mapped[str] = mapped_column(String(20))  # viewer, annotator or admin, on every data set …
+    limited: Mapped[bool] = mapped_column(default=False, server_default=false())  # … or only where granted
+    password_hash: Mapped[str] = mapped_column(String(200))  # argon2id; empty: only from outside
+    external_id: Mapped[str | None] = mapped_column(String(400))  # issuer and subject of an OIDC log-in
+    created_at: Mapped[Created]
+    __table_args__ = (
+        CheckConstraint("role in ('viewer', 'annotator', 'admin')", name="role"),
+        Index("ix_people_external_id", "external_id", unique=True),
+    )
+
+
+class Grant(Table):
+    """A person's role on one data set, beyond the role that they have everywhere."""
+
+    __tablename__ = "grants"
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(
+        ForeignKey("data_sets.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[Created]
+    __table_args__ = (CheckConstraint("role in ('viewer', 'annotator', 'admin')", name="role"),)
+
+
+class Invitation(Table):
+    """A link that makes one account; only its secret's SHA-256 is kept."""
+
+    __tablename__ = "invitations"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    data_set_id: Mapped[int | None] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    created_by: Mapped[str] = mapped_column(String(200))
+    used_by: Mapped[str | None] = mapped_column(String(200))
+    expires_at: Mapped[float] = mapped_column(Float)  # epoch seconds of the database's clock
     created_at: Mapped[Created]
     __table_args__ = (CheckConstraint("role in ('viewer', 'annotator', 'admin')", name="role"),)
 
@@ -414,6 +448,22 @@ class Credential(Table):
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(10))  # session (a browser's cookie) or token (a program's)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    cap: Mapped[str | None] = mapped_column(String(20))  # a token's role, at most its person's
+    data_set_id: Mapped[int | None] = mapped_column(
+        Id
+    )  # a token's only data set; ids are checked at each use
     expires_at: Mapped[float] = mapped_column(Float)  # epoch seconds of the database's clock
     created_at: Mapped[Created]
     __table_args__ = (CheckConstraint("kind in ('session', 'token')", name="kind"),)
+
+
+class AuditEntry(Table):
+    """Who did what; never changed. Verdicts are their own log."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    person: Mapped[str] = mapped_column(String(200))
+    action: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    created_at: Mapped[Created]

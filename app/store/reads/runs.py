@@ -1,5 +1,7 @@
 """Runs with their jobs: the list, newest first by key, and one."""
 
+from collections.abc import Collection
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -18,12 +20,19 @@ def get_run(session: Session, run_id: int) -> tuple[Run, Job]:
 
 
 def page_of_runs(
-    session: Session, *, data_set_id: int | None = None, before: int | None = None, limit: int = 50
+    session: Session,
+    *,
+    data_set_id: int | None = None,
+    seen: Collection[int] | None = None,
+    before: int | None = None,
+    limit: int = 50,
 ) -> list[tuple[Run, Job]]:
-    """At most `limit` runs with an id below `before`, the newest first."""
+    """At most `limit` runs with an id below `before`, the newest first; `seen`: only on these data sets."""
     query = select(Run, Job).join(Job, Job.id == Run.job_id).order_by(Run.id.desc())
     if data_set_id is not None:
         query = query.where(Run.data_set_id == data_set_id)
+    if seen is not None:
+        query = query.where(Run.data_set_id.in_(seen))
     if before is not None:
         query = query.where(Run.id < before)
     rows = session.execute(query.limit(max(1, min(limit, 200)))).all()
