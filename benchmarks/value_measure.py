@@ -22,6 +22,7 @@ from clipcore.mining.lexicon import ENGLISH
 
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEN = ("shade", "gender")  # kinds of difference that explicit hard negatives of the training arms may have
+FURTHER = ("other_style", "new_things")  # galleries that are measured beside the test
 CHUNK = 256
 Embed = Callable[[Gallery, float], tuple[Tensor, Tensor]]
 Weights = dict[str, Tensor]
@@ -91,17 +92,22 @@ def _at(world: World, embed: Embed, share: float) -> dict[str, Any]:
     test = world.galleries["test"]
     image, caption = embed(test, share)
     found = retrieval(test, image, caption)
-    other, kept = world.galleries["other_style"], world.galleries["retention"]
+    kept = world.galleries["retention"]
     return {
         **found,
-        "other_style": {
-            k: v for k, v in retrieval(other, *embed(other, share)).items() if k in ("ap", "cluster")
+        **{
+            name: _few(retrieval(world.galleries[name], *embed(world.galleries[name], share)))
+            for name in FURTHER
         },
         "retention_map_at_r": _mean(retrieval(kept, *embed(kept, share))),
         "hard_negatives": hard_negative_figures(
             test, image, lambda texts: _captions(embed, texts, share, test)
         ),
     }
+
+
+def _few(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found[key] for key in ("ap", "cluster")}
 
 
 def retrieval(g: Gallery, image: Tensor, caption: Tensor) -> dict[str, Any]:

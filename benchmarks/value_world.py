@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from world import Sign, Style, families, picture, say, truths, variant
+from world import MOST_A_SUBJECT, Sign, Style, families, picture, say, truths, variant
 
 from clipcore.mining import fingerprint
-from clipcore.mining.calibrate import components
 
 NUM_RETENTION = 500
 SWAPPED = 0.03  # of the pairs: broken
-SHARES = (0.65, 0.10, 0.25)  # of the components: train, choose the mix by, measure on
+NEW_THINGS = 0.2  # of the subjects: nothing of them is trained on
+NUM_TEST, NUM_CHOICE = 5, 2  # further drawings of a trained subject: measured on, and to choose the mix by
+TRIES = 8  # to say something of a test picture that no training pair says
 
 
 @dataclass
@@ -47,99 +48,120 @@ class World:
     sign_of: list[Sign]  # [I]
     hashes: list[str]
     prints: Any
-    galleries: dict[str, Gallery]  # test, choice, other_style, retention, retention_choice
+    galleries: dict[str, Gallery]  # test, choice, new_things, other_style, retention, retention_choice
+
+
+@dataclass
+class Part:
+    """Some renderings, what was said of each, and the subject that each shows."""
+
+    signs: list[Sign]
+    pictures: list[Image.Image]
+    said: list[str]
 
 
 def make_world(seed: int, num: int, towers: Any, kept: dict[tuple[str, str], Image.Image]) -> World:
-    """`num` drawings of whole subjects in an order that the seed fixes, two renderings of each."""
+    """Subjects in an order that the seed fixes until `num` drawings are trained on, two renderings of each drawing."""
     rng = np.random.default_rng(seed)
-    chosen, outside = _chosen(rng, num)
+    train, test, choice, new, outside = _divided(rng, num)
 
     def drawn(sign: Sign, style: Style) -> Image.Image:
         if (sign.code, style) not in kept:
             kept[sign.code, style] = picture(sign, style)
         return kept[sign.code, style]
 
-    sign_of = [s for s in chosen for _ in range(2)]
-    pictures = [variant(drawn(s, "openmoji"), rng, upright=s.stays_upright) for s in sign_of]
-    said = [say(s, rng) for s in sign_of]
-    captions = sorted(set(said))
-    at = {text: n for n, text in enumerate(captions)}
-    own = np.array([at[text] for text in said])
-    alike: dict[bytes, set[str]] = {}
-    for s in chosen:
-        alike.setdefault(drawn(s, "openmoji").tobytes(), set()).update(truths(s))
-    true_IC = np.zeros((len(sign_of), len(captions)), dtype=bool)
-    for i, s in enumerate(sign_of):
-        true_IC[i, [at[t] for t in alike[drawn(s, "openmoji").tobytes()] if t in at]] = True
-    image_edge, caption_edge = np.nonzero(true_IC)
-    component = components(image_edge.astype(np.int64), caption_edge.astype(np.int64))
-    of_image, of_caption = np.zeros(len(sign_of), int), np.zeros(len(captions), int)
-    of_image[image_edge], of_caption[caption_edge] = component, component
-    names = rng.permutation(np.unique(component))
-    cuts = np.cumsum([int(share * len(names)) for share in SHARES[:2]])
-    part = [set(p.tolist()) for p in np.split(names, cuts)]
-    places = [[i for i in range(len(sign_of)) if of_image[i] in p] for p in part]
-    columns = [[c for c in range(len(captions)) if of_caption[c] in p] for p in part]
-
-    def gallery(images: list[int], texts: list[int], shown: list[Image.Image] | None = None) -> Gallery:
-        return Gallery(
-            torch.stack([towers.transform(x) for x in shown or [pictures[i] for i in images]]),
-            towers.tokens([captions[c] for c in texts]),
-            true_IC[np.ix_(images, texts)],
-            of_image[images],
-            of_caption[texts],
-            [captions[c] for c in texts],
-            [sign_of[i].label for i in images],
-        )
-
-    once = places[2][::2]  # in the other style each test sign is shown once
-    other = [variant(drawn(sign_of[i], "fluent"), rng, upright=sign_of[i].stays_upright) for i in once]
-    galleries = {
-        "test": gallery(places[2], columns[2]),
-        "choice": gallery(places[1], columns[1]),
-        "other_style": gallery(once, columns[2], other),
+    trained = _rendered(train, rng, drawn, copies=2)
+    taken, known = {drawn(s, "openmoji").tobytes() for s in train}, set(trained.said)
+    fresh = [[s for s in some if drawn(s, "openmoji").tobytes() not in taken] for some in (test, choice, new)]
+    parts = {
+        name: _rendered(some, rng, drawn, copies=2, unsaid=known)
+        for name, some in zip(("test", "choice", "new_things"), fresh, strict=True)
     }
+    alike: dict[bytes, set[str]] = {}
+    for s in (*train, *(x for some in fresh for x in some)):
+        alike.setdefault(drawn(s, "openmoji").tobytes(), set()).update(truths(s))
+
+    def true(some: list[Sign], captions: list[str]) -> Any:
+        return np.array([[t in alike[drawn(s, "openmoji").tobytes()] for t in captions] for s in some])
+
+    galleries = {}
+    for name, part in parts.items():
+        texts = sorted(set(part.said))
+        galleries[name] = _gallery(towers, part.signs, part.pictures, texts, true(part.signs, texts))
+    once, texts = parts["test"].signs[::2], galleries["test"].captions
+    other = [variant(drawn(s, "fluent"), rng, upright=s.stays_upright) for s in once]
+    galleries["other_style"] = _gallery(towers, once, other, texts, true(once, texts))
     order = rng.permutation(len(outside))[:NUM_RETENTION]
     half = len(order) // 2
-    for name, some in (("retention", order[:half]), ("retention_choice", order[half:])):
-        galleries[name] = _retention([outside[i] for i in some], towers, rng, drawn)
-    swap = rng.choice(places[0], int(SWAPPED * len(places[0])), replace=False)
-    paired = own.copy()
-    paired[swap] = np.roll(paired[swap], 1)
+    for name, numbers in (("retention", order[:half]), ("retention_choice", order[half:])):
+        part = _rendered([outside[i] for i in numbers], rng, drawn, copies=1, style="twemoji")
+        texts = sorted(set(part.said))
+        is_true = np.array([[t in truths(s) for t in texts] for s in part.signs])
+        galleries[name] = _gallery(towers, part.signs, part.pictures, texts, is_true)
+    captions = sorted(known)
+    at = {text: n for n, text in enumerate(captions)}
+    own = np.array([at[text] for text in trained.said])
+    swap = rng.choice(len(own), int(SWAPPED * len(own)), replace=False)
+    own[swap] = np.roll(own[swap], 1)
     with torch.inference_mode():
-        image = torch.cat(
-            [towers.images(torch.stack([towers.transform(p) for p in pictures[k : k + 256]]))
-             for k in range(0, len(pictures), 256)]
-        )  # fmt: skip
-        caption = towers.captions(towers.tokens(captions))
+        image = torch.cat([towers.images(x) for x in _pixels(towers, trained.pictures).split(256)])
+        caption = torch.cat([towers.captions(x) for x in towers.tokens(captions).split(256)])
     return World(
-        captions, pictures, image.numpy(), caption.numpy(), true_IC,
-        [(i, int(paired[i])) for i in places[0]], sign_of,
-        [str(hash(p.tobytes())) for p in pictures], np.stack([fingerprint(p) for p in pictures]), galleries,
+        captions, trained.pictures, image.numpy(), caption.numpy(), true(trained.signs, captions),
+        [(i, int(c)) for i, c in enumerate(own)], trained.signs,
+        [str(hash(p.tobytes())) for p in trained.pictures],
+        np.stack([fingerprint(p) for p in trained.pictures]), galleries,
     )  # fmt: skip
 
 
-def _chosen(rng: Any, num: int) -> tuple[list[Sign], list[Sign]]:
-    """Signs of the world, and signs of subjects outside it."""
-    inside: list[Sign] = []
+def _divided(rng: Any, num: int) -> tuple[list[Sign], ...]:
+    """Signs to train on, to measure on, to choose by (other drawings of the same subjects), new subjects, and the rest."""
+    train: list[Sign] = []
+    test: list[Sign] = []
+    choice: list[Sign] = []
+    new: list[Sign] = []
     outside: list[Sign] = []
     for family in families(rng):
-        (inside if len(inside) < num and not family[0].is_of_the_base else outside).extend(family)
-    return inside, outside
+        if family[0].is_of_the_base or len(train) >= num:
+            outside += family[:MOST_A_SUBJECT]
+        elif rng.random() < NEW_THINGS:
+            new += family[:MOST_A_SUBJECT]
+        else:
+            ends = np.cumsum([MOST_A_SUBJECT, NUM_TEST, NUM_CHOICE])
+            for some, (start, end) in zip((train, test, choice), zip((0, *ends), ends), strict=False):
+                some += family[start:end]
+    return train, test, choice, new, outside
 
 
-def _retention(some: list[Sign], towers: Any, rng: Any, drawn: Any) -> Gallery:
-    """The style that the base learned, in fresh renderings, with a caption each; signs outside the world."""
-    texts = sorted({say(s, rng) for s in some})
-    true = np.array([[t in truths(s) for t in texts] for s in some])
-    keep = true.any(axis=1)
-    some = [s for s, k in zip(some, keep, strict=True) if k]
-    shown = [variant(drawn(s, "twemoji"), rng, upright=s.stays_upright) for s in some]
-    number = np.arange(len(some))
+def _rendered(
+    some: list[Sign], rng: Any, drawn: Any, *, copies: int, unsaid: Any = (), style: Style = "openmoji"
+) -> Part:
+    """Renderings with a caption each; those of which nothing but what is in `unsaid` was said are left out."""
+    part = Part([], [], [])
+    for sign in some:
+        for _ in range(copies):
+            tried = (say(sign, rng) for _ in range(TRIES))
+            said = next((text for text in tried if text not in unsaid), None)
+            if said is not None:
+                part.signs.append(sign)
+                part.pictures.append(variant(drawn(sign, style), rng, upright=sign.stays_upright))
+                part.said.append(said)
+    return part
+
+
+def _pixels(towers: Any, pictures: list[Image.Image]) -> Any:
+    return torch.stack([towers.transform(p) for p in pictures])
+
+
+def _gallery(
+    towers: Any, some: list[Sign], shown: list[Image.Image], texts: list[str], true_IC: Any
+) -> Gallery:
+    """Clusters are subjects: of an image its own, of a caption that of the first image that it is true of."""
+    number = {s: n for n, s in enumerate(dict.fromkeys(x.subject for x in some))}
+    image = np.array([number[s.subject] for s in some])
     return Gallery(
-        torch.stack([towers.transform(x) for x in shown]), towers.tokens(texts), true[keep], number,
-        np.arange(len(texts)), texts, [s.label for s in some],
+        _pixels(towers, shown), towers.tokens(texts), true_IC, image, image[true_IC.argmax(axis=0)], texts,
+        [s.label for s in some],
     )  # fmt: skip
 
 

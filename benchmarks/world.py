@@ -40,7 +40,9 @@ GENDER = re.compile(r"\b(?:woman|man|women|men)\b")
 FIXED = re.compile(r"arrow|o’clock|thirty|clock|left|right|up|down|north|south|east|west")
 GROUNDS = ((255, 255, 255), (250, 246, 236), (238, 243, 250), (242, 242, 242))
 RENDER_PX = 96
-MOST_A_SUBJECT = 6  # drawings of one subject in a world, or "judge" alone would be true of 18 pictures
+MOST_A_SUBJECT = (
+    6  # drawings of one subject that are trained on, or "judge" alone would be true of 18 pictures
+)
 KNOWN_SHARE = 0.3  # of the subjects: their OpenMoji drawings are the base's, never a world's
 
 
@@ -108,15 +110,12 @@ def signs() -> dict[str, Sign]:
 
 
 def families(rng: Any) -> list[list[Sign]]:
-    """Signs by subject, subjects in random order, at most MOST_A_SUBJECT of each."""
+    """Signs by subject, subjects and the signs of each in random order."""
     by_subject: dict[str, list[Sign]] = {}
     for code in sorted(signs()):
         by_subject.setdefault(signs()[code].subject, []).append(signs()[code])
     order = [sorted(by_subject)[n] for n in rng.permutation(len(by_subject))]
-    return [
-        [by_subject[s][i] for i in sorted(rng.permutation(len(by_subject[s]))[:MOST_A_SUBJECT])]
-        for s in order
-    ]
+    return [[by_subject[s][i] for i in rng.permutation(len(by_subject[s]))] for s in order]
 
 
 def truths(sign: Sign) -> frozenset[str]:

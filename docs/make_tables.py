@@ -108,6 +108,14 @@ def table(name: str) -> str:
         return f"*Not measured yet: `python benchmarks/{file}.py`.*"
     if file == "value":
         return _value(found, part)
+    if file == "profiles":
+        return "\n".join(
+            [
+                "| spent in | share |",
+                "|---|---|",
+                *(f"| `{what}` | {share:.0%} |" for what, share in found["paths"][part]),
+            ]
+        )
     if part:
         return _curve(found[part])
     figures = found["figures"]
