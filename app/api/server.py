@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from app.api import (
     bulk,
     data_sets,
+    desk,
     erasing,
     guidelines,
     health,
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        desk,
         erasing,
         guidelines,
         pairs,
