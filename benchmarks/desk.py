@@ -11,7 +11,6 @@ submits to the next task's picture painted, the same drawings.
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import shutil
@@ -91,10 +90,7 @@ def main() -> None:
         "peer": peer.get("name"),
     }
     details = {"sqlite_200k": sqlite, "postgres_1m": postgres, "peer_details": peer}
-    if small:
-        print(json.dumps({"figures": figures, **details}, indent=2))
-    else:
-        write_result("desk", figures, **details)
+    write_result("desk", figures, quick=small, **details)
 
 
 def desk(home: Path, url: str, num_pairs: int, load_s: float) -> dict[str, Any]:

@@ -33,7 +33,7 @@ router = APIRouter(prefix="/api/data-sets")
 
 @dataclass(frozen=True)
 class DataSetView:
-    """A data set with its counts and the latest import and mining."""
+    """A data set with its counts and the latest import, mining and export."""
 
     id: int
     name: str
@@ -47,6 +47,7 @@ class DataSetView:
     licence: str
     import_job: JobView | None
     mining_job: JobView | None
+    export_job: JobView | None
     mined: (
         dict[str, Any] | None
     )  # numbers before work: rate of false negatives, collisions per epoch, quality
@@ -179,7 +180,7 @@ def _job(database: Db, job_id: int) -> JobView:
 
 
 def _view(session: Session, data_set: DataSet) -> DataSetView:
-    jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine")}
+    jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine", "export")}
     views = {kind: view_job(session, job) if job else None for kind, job in jobs.items()}
     return DataSetView(
         id=data_set.id,
@@ -194,5 +195,6 @@ def _view(session: Session, data_set: DataSet) -> DataSetView:
         licence=data_set.licence,
         import_job=views["import"],
         mining_job=views["mine"],
+        export_job=views["export"],
         mined=mined_numbers(session, data_set.id),
     )

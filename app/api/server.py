@@ -13,6 +13,7 @@ from app.api import (
     duplicates,
     erasing,
     explore,
+    exports,
     guidelines,
     health,
     images,
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = (
         data_sets,
         sources,
+        exports,
         bulk,
         desk,
         erasing,

@@ -197,6 +197,7 @@ def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tu
     """In a pool's process: (sha256, width, height) of a picture that is kept with its thumbnails, or a sentence.
 
     Bytes that are kept already were decoded whole before and are not decoded again. `refer` leaves originals in place.
+    Raises NearmissError where the store cannot be written: then no picture could be kept.
     """
     try:
         if isinstance(image, Path) and image.stat().st_size > MAX_BYTES:
@@ -206,14 +207,19 @@ def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tu
         if is_kept(store, sha256):
             return sha256, *shown_size(data)
         picture = check_picture(data)
-        keep_picture(store, picture, refer_to=image if refer and isinstance(image, Path) else None)
-        return picture.sha256, picture.width, picture.height
     except NearmissError as error:
         return str(error)
     except MemoryError:
         return "the picture needs too much memory to decode; make it smaller"
     except OSError as error:
-        return f"the picture cannot be read or kept ({error.strerror or error}); check the path and the disk"
+        return f"the picture cannot be read ({error.strerror or error}); check the path and the disk"
+    try:
+        keep_picture(store, picture, refer_to=image if refer and isinstance(image, Path) else None)
+    except OSError as error:
+        raise NearmissError(
+            f"the media store cannot be written ({error.strerror or error}); mend that and resume the import"
+        ) from None
+    return picture.sha256, picture.width, picture.height
 
 
 @lru_cache(maxsize=1)
