@@ -99,7 +99,8 @@ def take_over(data_set_id: Id, body: VerdictSource, database: Db, person: Person
 
 def _file(database: Db, source: str) -> Path:
     """An upload's file, or one that the server may read."""
-    path = Path(place_of(database.settings, source)[0])
+    with database.reading() as session:
+        path = Path(place_of(session, source)[0])
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.is_file())
         path = inside[0] if inside else path
