@@ -11,6 +11,7 @@
 | swept | mixes: list of {share, metrics}; recommended |
 | saved | key |
 | log | text |
+| exported | key, name, num_bytes, pairs, verdicts, pairs_without_picture, format, snapshot |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |
 """
 
