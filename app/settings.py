@@ -1,9 +1,11 @@
 """Deployment settings, read once per process from `NEARMISS_*` and handed on."""
 
+import ipaddress
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,6 +27,20 @@ class Settings(BaseSettings):
     published_on_loopback: bool = Field(
         default=False,
         description="says that a container binds all addresses and its port is published on 127.0.0.1 only",
+    )
+    hosts: str = Field(
+        default="", description="names, with blanks between, under which people open the page from elsewhere"
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, with blanks between, whose X-Forwarded-For and -Proto are believed",
+    )
+    oidc_issuer: str = Field(default="", description="URL of an OpenID Connect provider; empty: none")
+    oidc_client_id: str = Field(default="", description="what the provider calls this Nearmiss")
+    oidc_client_secret: SecretStr = Field(default=SecretStr(""), description="the secret for that")
+    oidc_name: str = Field(default="your organisation", description="the provider's name on the log-in page")
+    oidc_role: Literal["", "viewer", "annotator"] = Field(
+        default="", description="a newcomer's role on all data sets; empty: nothing until it is granted"
     )
     lease_s: float = Field(
         default=45.0, gt=0, description="a job's lease; its heartbeat comes three times as often"
@@ -55,6 +71,11 @@ class Settings(BaseSettings):
         return [root.resolve() for root in named] or [Path("/")]
 
     @property
+    def reached_by_others(self) -> bool:
+        """Whether other machines can open the page, so that somebody has to log in."""
+        return not is_loopback(self.host) and not self.published_on_loopback
+
+    @property
     def resolved_database_url(self) -> str:
         """The database URL in force."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'nearmiss.db'}"
@@ -73,6 +94,16 @@ class Settings(BaseSettings):
     def resolved_broker_url(self) -> str:
         """The broker URL in force, in Celery's spelling."""
         return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
+from app.actions.first_start import say_first_password
 from app.api.server import create_app
 from app.errors import NearmissError
 from app.settings import get_settings
@@ -19,7 +20,16 @@ def build() -> FastAPI:
 if __name__ == "__main__":
     settings = get_settings()
     try:
+        say_first_password(settings)
         app = build()
     except NearmissError as error:
         sys.exit(f"nearmiss: {error}")
-    uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # NEARMISS_TRUSTED_PROXIES decides, not uvicorn's default
+        server_header=False,
+    )

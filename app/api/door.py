@@ -11,10 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.actions.accounts import anybody
 from app.actions.credentials import bearer
 from app.actions.rights import Who
+from app.api.attempts import Attempts
 from app.store.database import Database
 
 COOKIE = "nearmiss_session"
-OPEN = {"/log-in", "/healthz", "/readyz"}
+OPEN = {"/log-in", "/healthz", "/readyz", "/join/{secret}", "/oidc/log-in", "/oidc/back"}
+JOIN = "/join/"
+# a page full of pictures is some hundred requests; an annotator gives a verdict every few seconds
+REQUESTS, CHANGES = Attempts(most=5000, window_s=10.0), Attempts(most=500, window_s=10.0)
 SAFE = {"GET", "HEAD"}
 OURS = re.compile(r"/(api|page)/|/log-out$")
 # All of Gradio that the page asks for; its uploads, queue, file and proxy routes are closed to everybody.
@@ -36,7 +40,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "lifespan" or scope["path"] in OPEN:
+        if scope["type"] == "lifespan" or _is_open(scope["path"]):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         who = await to_thread.run_sync(self._who, headers)
@@ -60,6 +64,18 @@ class Door:
             return who
 
 
+def _in_time(scope: Scope, who: Who) -> bool:
+    """Whether this person's program is not running wild; the single local user's may."""
+    if who.person_id is None:
+        return True
+    changes = scope["method"] not in SAFE and not scope["path"].startswith("/api/uploads/")
+    return (CHANGES if changes else REQUESTS).allow(str(who.person_id))
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(JOIN)
+
+
 def cookie(headers: Headers) -> str:
     """The session's secret from the cookie; empty without one."""
     try:
@@ -74,6 +90,8 @@ def _refusal(scope: Scope, headers: Headers, who: Who | None) -> Response | None
         if scope["type"] == "http" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/log-in", 303)
         return JSONResponse({"error": "log in first, at /log-in, or send a token"}, 401)
+    if scope["type"] == "http" and scope["path"].startswith("/api/") and not _in_time(scope, who):
+        return JSONResponse({"error": "too many requests at once; wait some seconds and try again"}, 429)
     if scope["type"] == "http" and OURS.match(scope["path"]):
         return None
     if scope["type"] != "http" or scope["method"] not in SAFE or not GRADIO.fullmatch(scope["path"]):

@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.actions.accounts import anybody
 from app.api import (
     bulk,
     data_sets,
@@ -15,6 +17,7 @@ from app.api import (
     jobs,
     log_in,
     pairs,
+    people,
     runs,
     search,
     sources,
@@ -24,6 +27,7 @@ from app.api import (
 from app.api.access import ANYBODY, guard
 from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
+from app.api.oidc import add_oidc
 from app.api.sentences import say_errors
 from app.jobs.reconcile import Reconciler
 from app.settings import Settings
@@ -36,10 +40,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises NearmissError for a database that is not migrated or newer, and for an address that others reach.
     """
-    if not settings.published_on_loopback:
-        refuse_open_bind(settings.host)
     database = Database(settings)
     check(database.engine)
+    if settings.reached_by_others:
+        with database.reading() as session:
+            if not anybody(session):
+                refuse_open_bind(settings.host)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -72,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         search,
         health,
         log_in,
+        people,
     )
     for part in parts:
         app.include_router(part.router)
@@ -81,6 +88,9 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse(app.openapi())
 
     say_errors(app)
+    add_oidc(app, settings)
     app.add_middleware(Door, database=database)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     return app

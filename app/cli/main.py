@@ -1,4 +1,4 @@
-"""`nearmiss`: up, web, worker, alive, migrate, import, add-model, finetune, doctor, version. Imports stay light: each command brings its own."""
+"""`nearmiss`: start it, fill it, look after it. Imports stay light: each command brings its own."""
 
 import os
 import sys
@@ -130,6 +130,42 @@ def add_person(
         if role != "admin" and not anybody(session):
             raise NearmissError("the first account must be an admin's; add --role admin")
         add(session, name=name, role=role, password=password)  # type: ignore[arg-type]  # add_person checks
+
+
+@cli.command()
+def invite(
+    role: str = typer.Option("annotator", help="viewer, annotator or admin"),
+    data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all"),
+) -> None:
+    """Print a link that makes one account, once, within a week."""
+    from app.cli.people import run_invite
+
+    run_invite(role, data_set or None)
+
+
+@cli.command()
+def token(
+    person: str,
+    role: str = typer.Option("viewer", help="what it may at most: viewer, annotator or admin"),
+    days: int = typer.Option(30, help="how long it is valid"),
+    data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all of the person's"),
+    name: str = typer.Option("", help="what it is for"),
+) -> None:
+    """Print a new token of a person, for programs: it is shown this one time."""
+    from app.cli.people import run_token
+
+    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name)
+
+
+@cli.command("set-password")
+def set_password(
+    person: str,
+    password: str = typer.Option(..., prompt=True, hide_input=True, confirmation_prompt=True),
+) -> None:
+    """Give a person a new password; their sessions and tokens end."""
+    from app.cli.people import run_set_password
+
+    run_set_password(person, password)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ import { browse } from "./browse.js";
 import { curate } from "./curate.js";
 import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
+import { people, personMenu } from "./people.js";
 import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { tune } from "./tune.js";
@@ -16,7 +17,9 @@ const VIEWS = {
   "nm-tune": (root) => tune(root, { onStarted: showRun }),
   "nm-runs": (root) => (runsView = runs(root)),
   "nm-data": data,
+  "nm-people": people,
   "nm-chooser": chooser,
+  "nm-person": personMenu,
 };
 
 function chooser(root) {
