@@ -17,10 +17,14 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".nearmiss"), description="folder of everything that has no URL of its own"
     )
-    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in the home folder")
-    broker_url: str = Field(default="", description="Redis URL; empty: an embedded Valkey in the home folder")
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL; empty: SQLite in the home folder"
+    )
+    broker_url: str = Field(
+        default="", repr=False, description="Redis URL; empty: an embedded Valkey in the home folder"
+    )
     media_url: str = Field(
-        default="", description="fsspec URL of the media store; empty: a folder in the home"
+        default="", repr=False, description="fsspec URL of the media store; empty: a folder in the home"
     )
     host: str = Field(default="127.0.0.1", description="address that the web process binds")
     port: int = Field(default=7860, ge=1, le=65535, description="port that the web process binds")
@@ -48,6 +52,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, description="attempts without a new checkpoint before a job fails"
     )
+    log_json: bool = Field(default=False, description="logs as JSON lines, with one for each request")
     person: str = Field(default="me", description="name of the single local user")
     demo: bool = Field(
         default=True, description="whether `nearmiss up` imports the demo into an empty database"
@@ -59,7 +64,7 @@ class Settings(BaseSettings):
         description="folders that page and API may import from, with ':' between; empty: all of this machine",
     )
     webhooks: str = Field(
-        default="", description="URLs, with blanks between, that are told when a run is over"
+        default="", repr=False, description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")

@@ -3,7 +3,6 @@
 It imports torch while it waits, so that a spare one begins at once.
 """
 
-import logging
 import sys
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NearmissError
 from app.jobs import lease
+from app.logs import begin_logs, job_id
 from app.settings import get_settings
 from app.store.models import Job
 from clipcore.errors import ClipcoreError
@@ -24,7 +24,8 @@ Work = Callable[[JobContext, Job], Callable[[Session], None]]
 
 def main() -> int:
     """The process's exit code: 0 whenever the row says how the job ended."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settings = get_settings()
+    begin_logs(settings)
     import torch  # noqa: F401  warmed up before the job is known
 
     import worker.fine_tune  # noqa: F401
@@ -32,7 +33,8 @@ def main() -> int:
     line = sys.stdin.readline().split()
     if len(line) != 2:
         return 0  # the worker went away and gave no job
-    context = JobContext(get_settings(), int(line[0]), int(line[1]))
+    job_id.set(f"job-{int(line[0])}")
+    context = JobContext(settings, int(line[0]), int(line[1]))
     context.start()
     return run(context)
 

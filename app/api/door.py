@@ -4,6 +4,7 @@ import re
 from http.cookies import CookieError, SimpleCookie
 
 from anyio import to_thread
+from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +13,7 @@ from app.actions.accounts import anybody
 from app.actions.credentials import bearer
 from app.actions.rights import Who
 from app.api.attempts import Attempts
+from app.api.sentences import database_away
 from app.store.database import Database
 
 COOKIE = "nearmiss_session"
@@ -20,7 +22,7 @@ JOIN = "/join/"
 # a page full of pictures is some hundred requests; an annotator gives a verdict every few seconds
 REQUESTS, CHANGES = Attempts(most=5000, window_s=10.0), Attempts(most=500, window_s=10.0)
 SAFE = {"GET", "HEAD"}
-OURS = re.compile(r"/(api|page)/|/log-out$")
+OURS = re.compile(r"/(api|page)/|/(log-out|metrics)$")
 # All of Gradio that the page asks for; its uploads, queue, file and proxy routes are closed to everybody.
 GRADIO = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|pwa_icon(/\w+)?|robots\.txt)/?|/(assets|static|svelte)/.*"
@@ -43,7 +45,10 @@ class Door:
         if scope["type"] == "lifespan" or _is_open(scope["path"]):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        who = await to_thread.run_sync(self._who, headers)
+        try:
+            who = await to_thread.run_sync(self._who, headers)
+        except (OperationalError, TimeoutError) as error:
+            return await database_away(error)(scope, receive, send)
         refusal = _refusal(scope, headers, who)
         if refusal is None:
             scope.setdefault("state", {})["who"] = who

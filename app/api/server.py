@@ -16,6 +16,7 @@ from app.api import (
     images,
     jobs,
     log_in,
+    metrics,
     pairs,
     people,
     runs,
@@ -27,9 +28,12 @@ from app.api import (
 from app.api.access import ANYBODY, guard
 from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
+from app.api.metrics import Metrics
 from app.api.oidc import add_oidc
 from app.api.sentences import say_errors
+from app.api.watch import Watch
 from app.jobs.reconcile import Reconciler
+from app.logs import hide_secrets
 from app.settings import Settings
 from app.store.database import Database
 from app.store.schema import check
@@ -64,6 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.database = database
+    app.state.metrics = Metrics(database)
+    hide_secrets(settings)
     parts = (
         data_sets,
         sources,
@@ -79,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         log_in,
         people,
+        metrics,
     )
     for part in parts:
         app.include_router(part.router)
@@ -91,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_oidc(app, settings)
     app.add_middleware(Door, database=database)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
+    app.add_middleware(Watch, metrics=app.state.metrics)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     return app

@@ -15,6 +15,7 @@ from app.store.database import Database, epoch_s, settings_of
 from app.store.models import Job
 
 log = logging.getLogger(__name__)
+STOPPED_ANSWERING = "stopped answering"  # in the reason of every lease that ran out; metrics count it
 RESEND_AFTER_S = 5.0  # a wake-up that a free worker has not followed by then is lost
 
 
@@ -40,9 +41,9 @@ def _expire(session: Session) -> list[int]:
 def _expire_one(session: Session, job: Job) -> bool:
     same_lease = [Job.lease_until < epoch_s(), Job.token == job.token]
     max_attempts = settings_of(session).max_attempts
-    lost = f"the worker {job.worker} stopped answering at {job.unit or 'step'} {job.done}"
+    lost = f"the worker {job.worker} {STOPPED_ANSWERING} at {job.unit or 'step'} {job.done}"
     failed = (
-        f"failed {job.attempt}× at {job.unit or 'step'} {job.done}: each time the worker stopped answering"
+        f"failed {job.attempt}× at {job.unit or 'step'} {job.done}: each time the worker {STOPPED_ANSWERING}"
     )
     for name, condition, reason in (
         ("expire_to_cancelled", Job.asked_to == "cancel", "cancelled by a person"),
