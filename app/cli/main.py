@@ -47,15 +47,34 @@ def worker(queue: str) -> None:
 
 
 @cli.command()
-def migrate() -> None:
-    """Bring the database's tables to this program's version."""
+def backup(
+    to: str,
+    media: bool = typer.Option(True, help="pictures, vectors and checkpoints too"),
+) -> None:
+    """Write database and media into one new .tar; Nearmiss may go on running."""
+    from app.cli.backup import run_backup
+
+    run_backup(to, media=media)
+
+
+@cli.command()
+def restore(source: str) -> None:
+    """Bring a backup into an empty database, SQLite or Postgres, whichever it came from."""
+    from app.cli.backup import run_restore
+
+    run_restore(source)
+
+
+@cli.command()
+def migrate(to: str = typer.Option("head", help="a version, for going back")) -> None:
+    """Bring the database's tables to this program's version, or back to an older one."""
     from app.settings import get_settings
     from app.store.database import Database
     from app.store.schema import migrate as migrate_engine
 
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
-    migrate_engine(Database(settings).engine)
+    migrate_engine(Database(settings).engine, to)
 
 
 @cli.command("import")
