@@ -67,6 +67,17 @@ class Settings(BaseSettings):
         default="", repr=False, description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
+    keep_training_days: float = Field(
+        default=14.0,
+        ge=0,
+        description="days after which `nearmiss gc` takes checkpoints of runs that stopped",
+    )
+    quota_gb: float = Field(
+        default=0.0, ge=0, description="what media and runs may hold before no run starts; 0: no limit"
+    )
+    gpu_workers: int = Field(
+        default=0, ge=0, description="GPU workers that `nearmiss up` starts; 0: one a GPU, at least one"
+    )
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
 
     @property

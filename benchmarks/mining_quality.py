@@ -17,15 +17,13 @@ precision after 100. Intervals: mean ± 1.96 standard errors over seeds. --quick
 """
 
 import argparse
-import io
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from renderings import FIXED, names_of, variant
 from result import write_result
 
 from app.demo import BASE_MODEL
@@ -41,9 +39,7 @@ from clipcore.mining.orders import mixed
 from clipcore.mining.topk import exact_top_k
 from clipcore.towers import load_towers
 
-FIXED = re.compile(r"arrow|o’clock|thirty|clock|left|right|up|down|north|south|east|west")
 TELLING = ("colour", "shade", "number", "gender", "side")
-GROUNDS = ((255, 255, 255), (250, 246, 236), (238, 243, 250), (242, 242, 242))
 
 
 @dataclass
@@ -64,29 +60,10 @@ class World:
     caption_drawing: Any
 
 
-def other_names(drawing: Drawing, turn: int) -> str:
-    """Another true caption of a drawing."""
-    import emoji
-
-    about = emoji.EMOJI_DATA.get("".join(chr(int(c, 16)) for c in drawing.code.split("-")), {})
-    names = [n.strip(":").replace("_", " ") for n in about.get("alias", ())]
-    names = [n for n in names if n and n.casefold() != drawing.caption.casefold()]
-    languages = [about.get(x, "").strip(":").replace("_", " ") for x in ("de", "fr", "es")]
-    return next(n for n in (*names, *languages[turn % 3 :], *languages, drawing.caption) if n)
-
-
-def variant(png: bytes, rng: Any, fixed: bool) -> Any:
-    """One rendering: ground, size, place, small rotation."""
-    plain = Image.open(io.BytesIO(png)).convert("RGB")
-    if not fixed:
-        plain = plain.rotate(rng.uniform(-12, 12), fillcolor="white", resample=Image.Resampling.BICUBIC)
-    size = int(rng.uniform(0.75, 1.0) * plain.width)
-    small = plain.resize((size, size), Image.Resampling.LANCZOS)
-    ground = np.array(GROUNDS[rng.integers(len(GROUNDS))], dtype=np.float32)
-    out = np.broadcast_to(ground, (plain.height, plain.width, 3)).copy()
-    x, y = rng.integers(0, plain.width - size + 1, 2)
-    out[y : y + size, x : x + size] = np.asarray(small, np.float32) * ground / 255
-    return Image.fromarray(out.astype(np.uint8))
+def other_name(drawing: Drawing, turn: int) -> str:
+    """Another true caption of a drawing: its aliases and translations in turn."""
+    others = names_of(drawing)[1:] or [drawing.caption]
+    return others[turn % len(others)]
 
 
 def make_world(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> World:
@@ -101,7 +78,7 @@ def make_world(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> Worl
     look: dict[bytes, int] = {}
     group = [look.setdefault(kept[d.code], n) for n, d in enumerate(chosen)]
     number: dict[str, int] = {}
-    names = [(d.caption, other_names(d, n)) for n, d in enumerate(chosen)]
+    names = [(d.caption, other_name(d, n)) for n, d in enumerate(chosen)]
     ids = [[number.setdefault(name, len(number)) for name in both] for both in names]
     true = np.zeros((len(chosen), len(number)), dtype=bool)
     for n, both in enumerate(ids):

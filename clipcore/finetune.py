@@ -9,6 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -339,8 +340,10 @@ class _Run:
         )
 
     def _fingerprint(self) -> str:
+        """What decides the bits. Where the model lies and what computes are not among it: another machine may go on."""
+        model = replace(self.config.model, name=self.config.model.name.rsplit("/", 1)[-1])
         text = (
-            self.config.to_yaml()
+            replace(self.config, model=model, device="auto", save_every_s=0.0).to_yaml()
             + repr([(x.image_id, x.caption_id) for x in self.examples])
             + repr(self.labels.labels)
         )

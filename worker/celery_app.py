@@ -35,20 +35,22 @@ app.conf.update(
 )
 QUEUE = os.environ.get("NEARMISS_QUEUE", "cpu")
 NAME = f"{QUEUE}@{socket.gethostname()}:{os.getpid()}"
-supervisor = Supervisor(settings, name=NAME, keep_spare=QUEUE == "gpu")
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+NUM_GPUS = len([gpu for gpu in GPUS.split(",") if gpu.strip()]) if QUEUE == "gpu" else 0
+supervisor = Supervisor(settings, name=NAME, queue=QUEUE, num_gpus=NUM_GPUS)
 
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: int) -> None:
-    """A wake-up: claim the row and run it, or leave when it is held, over, or gone."""
-    supervisor.run(job_id)
+    """A wake-up. The best job of the queue is taken, which need not be the one whose submit sent the message."""
+    supervisor.run()
 
 
 @worker_ready.connect
 def _say_hello(**_: Any) -> None:
     database = Database(settings)
     Reconciler(database).start()
-    presence.stay_seen(database, name=NAME, queue=QUEUE)
+    presence.stay_seen(database, name=NAME, queue=QUEUE, gpus=NUM_GPUS)
     supervisor.warm_up()
 
 

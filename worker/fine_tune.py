@@ -5,6 +5,7 @@ can take the run over.
 """
 
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from app.actions.add_model import add_model
 from app.actions.make_labels import make_labels, written_captions
 from app.jobs import lease
 from app.media.snapshots import get_table
+from app.media.store import MediaStore
+from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
-from app.store.models import Event, Job, Model, Preview, Probe, Run, Snapshot
+from app.store.models import Image, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.data import Example, FineTuneData, items
+from clipcore.distributed import start
+from clipcore.errors import LossNotFinite
 from clipcore.events import (
     EpochDone,
     Evaluated,
@@ -36,9 +41,11 @@ from clipcore.events import Probe as WatchedQuery
 from clipcore.finetune import fine_tune
 from clipcore.labels import PairLabels
 from clipcore.learner import Embeddings
+from worker.checkpoints import fetch_checkpoints, forget_checkpoints, keep_checkpoint
 from worker.context import JobContext, Stopped
 from worker.embed import Results, image_source, vectors_of
 from worker.models import model_config
+from worker.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Work:
 
     run: Run
     model: Model
+    snapshot: Snapshot
     config: FineTuneConfig
     data: FineTuneData
     labels: PairLabels
@@ -58,21 +66,16 @@ class Work:
 def run_fine_tune(context: JobContext, job: Job) -> Results:
     """Trains, or goes on from the last checkpoint; raises Stopped when a person or the worker's end asks."""
     work = _load(context, job)
-    _fetch_checkpoint(context, work)
+    fetch_checkpoints(context.media, work.run.id, work.folder / "checkpoints")
+    described = _described(work.snapshot)
+    notes = RunFolder(work.folder, config_yaml=work.run.config_yaml, snapshot=described, name=work.run.name)
     embeddings = _embeddings(context, work) if work.config.model.train == "adapter" else None
     context.check()
+    start()  # with several processes: here the others meet this one
     finished: Finished | None = None
     metrics: dict[str, float] = {}
-    for event in fine_tune(
-        work.config,
-        work.data,
-        work.labels,
-        held_out_labels=work.held_out_labels,
-        folder=work.folder,
-        embeddings=embeddings,
-        probes=work.probes,
-        stop=context.asked,
-    ):
+    for event in _events(context, work, embeddings, stop=context.asked):
+        notes.take(event)
         _report(context, work, event)
         if isinstance(event, Evaluated) and event.when == "after":
             metrics = event.metrics
@@ -81,8 +84,35 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     if finished is None or finished.checkpoint is None:
         raise Stopped(finished.stopped if finished else "stop")
     key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
-    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
     return lambda session: _write_results(session, work, key, metrics)
+
+
+def train_beside(context: JobContext, job: Job) -> None:
+    """The work of every process but the first: the same training, without a word."""
+    work = _load(context, job)
+    embeddings = _embeddings(context, work) if work.config.model.train == "adapter" else None
+    for _ in _events(context, work, embeddings, stop=lambda: None):
+        pass
+
+
+def _events(
+    context: JobContext, work: Work, embeddings: Embeddings | None, *, stop: Callable[[], str | None]
+) -> Iterator[TrainingEvent]:
+    try:
+        yield from fine_tune(
+            work.config,
+            work.data,
+            work.labels,
+            held_out_labels=work.held_out_labels,
+            folder=work.folder,
+            embeddings=embeddings,
+            probes=work.probes,
+            stop=stop,
+        )
+    except LossNotFinite as error:
+        ids = ", ".join(f"{image} × {caption}" for image, caption in error.pairs)
+        context.report("log", {"text": f"the batch whose loss was not finite (image × caption ids): {ids}"})
+        raise
 
 
 def _load(context: JobContext, job: Job) -> Work:
@@ -93,6 +123,8 @@ def _load(context: JobContext, job: Job) -> Work:
         probes = session.scalars(
             select(Probe).where(Probe.data_set_id == run.data_set_id).order_by(Probe.id)
         ).all()
+        gone = select(Image.id).where(Image.data_set_id == run.data_set_id, Image.erased_at.is_not(None))
+        erased = set(session.scalars(gone))
     config = FineTuneConfig.from_yaml(run.config_yaml)
     where = model_config(context.settings, model)
     config = replace(
@@ -100,11 +132,12 @@ def _load(context: JobContext, job: Job) -> Work:
         model=replace(config.model, name=where.name, pretrained=where.pretrained),
         device=context.settings.device if config.device == "auto" else config.device,
     )
-    pairs = get_table(context.media, snapshot.pairs_key).to_pydict()
+    pairs = _without_erased(get_table(context.media, snapshot.pairs_key).to_pydict(), erased)
     verdicts = get_table(context.media, snapshot.verdicts_key).to_pydict()
     return Work(
         run=run,
         model=model,
+        snapshot=snapshot,
         config=config,
         data=_data(context, pairs, written_captions(verdicts)),
         labels=make_labels(pairs, verdicts, config=config.labels),
@@ -114,12 +147,20 @@ def _load(context: JobContext, job: Job) -> Work:
     )
 
 
+def _without_erased(pairs: dict[str, list[Any]], image_ids: set[int]) -> dict[str, list[Any]]:
+    """What was erased since the snapshot is not trained on, though it stands there by its ids and hashes."""
+    stays = [
+        text is not None and image not in image_ids
+        for image, text in zip(pairs["image_id"], pairs["caption"], strict=True)
+    ]
+    return {name: [v for v, kept in zip(column, stays) if kept] for name, column in pairs.items()}
+
+
 def _data(context: JobContext, pairs: dict[str, list[Any]], written: dict[str, str]) -> FineTuneData:
     columns = ("image_id", "caption_id", "image_sha256", "caption", "split")
     examples = [
         Example(str(image), str(caption_id), image_source(context.media, sha256), text, split)
         for image, caption_id, sha256, text, split in zip(*(pairs[name] for name in columns), strict=True)
-        if text is not None  # erased since
     ]
     return FineTuneData(
         train=[x for x in examples if x.split == "train"],
@@ -147,26 +188,18 @@ def _embeddings(context: JobContext, work: Work) -> Embeddings:
     )
 
 
-def _fetch_checkpoint(context: JobContext, work: Work) -> None:
-    """Brings the last saved checkpoint here when this worker does not have it."""
-    folder = work.folder / "checkpoints"
-    with context.database.reading() as session:
-        last = session.scalar(
-            select(Event)
-            .where(Event.job_id == work.run.job_id, Event.kind == "saved")
-            .order_by(Event.id.desc())
-            .limit(1)
-        )
-    if last is None or last.step is None or (folder / f"step-{last.step:08d}").exists():
-        return
-    context.media.get_folder(last.body["key"], folder / f"step-{last.step:08d}")
+def _described(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "hash": snapshot.hash,
+        "counts": snapshot.counts,
+        "pairs_key": snapshot.pairs_key,
+        "verdicts_key": snapshot.verdicts_key,
+    }
 
 
 def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
     """One training event as progress, event rows and results."""
     if isinstance(event, Started):
-        work.folder.mkdir(parents=True, exist_ok=True)
-        (work.folder / "config.yaml").write_text(work.config.to_yaml(), encoding="utf-8")
         for remark in event.remarks:
             context.report("log", {"text": remark})
         if event.resumed_from:
@@ -198,7 +231,7 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         }
         context.write(lambda s: insert_missing(s, Preview, [row], key=["run_id", "probe_id", "step"]))
     elif isinstance(event, Saved):
-        key = context.media.put_folder(event.path, kind="training")
+        key = keep_checkpoint(context.media, work.run.id, event.path)
         context.report("saved", {"key": key}, event.step)
         context.write(lambda s: lease.saved(s, work.run.job_id, token=context.token))
 
@@ -232,3 +265,10 @@ def _write_results(session: Session, work: Work, key: str, metrics: dict[str, fl
     )
     values = {"metrics_after": _finite(metrics), "result_model_id": model.id, "checkpoint_key": key}
     session.execute(update(Run).where(Run.id == work.run.id).values(values))
+    after_commit(session, lambda database: _clear(database, work))
+
+
+def _clear(database: Database, work: Work) -> None:
+    """The result is kept, so that nothing is resumed any more."""
+    forget_checkpoints(MediaStore(database.settings.resolved_media_url), work.run.id)
+    shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)

@@ -6,16 +6,21 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.actions.make_labels import make_labels
+from app.actions.make_labels import Columns, make_labels
 from app.actions.take_snapshot import pair_columns, verdict_columns
 from app.errors import NearmissError, NotFound
 from app.jobs.presence import num_connected
 from app.jobs.waiting import no_worker
-from app.store.models import DataSet, Job, Model, Run
+from app.media.snapshots import get_table
+from app.media.store import MediaStore
+from app.store.database import settings_of
+from app.store.models import DataSet, Job, Model, Run, Snapshot
 from clipcore.config import FineTuneConfig
 from clipcore.config import preset as preset_config
 from clipcore.errors import ClipcoreError
 from clipcore.preflight import Preflight, preflight
+
+MAX_PROCESSES = 64
 
 
 @dataclass(frozen=True)
@@ -41,25 +46,30 @@ def plan_run(
     preset: str = "",
     overrides: dict[str, Any] | None = None,
     config_yaml: str | None = None,
+    snapshot_id: int | None = None,
+    processes: int = 1,
 ) -> Plan:
-    """The plan under the present verdicts. `config_yaml`, when given, takes the place of preset and overrides.
+    """The plan under the present verdicts, or those of a snapshot. `config_yaml`, when given, takes the place of preset
+    and overrides.
 
     Raises NotFound, and NearmissError for a setting that does not exist.
     """
+    if not 1 <= processes <= MAX_PROCESSES:
+        raise NearmissError(f"a run takes 1 to {MAX_PROCESSES} processes, not {processes}")
     if session.get(DataSet, data_set_id) is None:
         raise NotFound(f"there is no data set {data_set_id}; reload the page")
     model = session.get(Model, model_id)
     if model is None:
         raise NotFound(f"there is no model {model_id}; choose one of the list")
     overrides = overrides or {}
-    pairs, verdicts = pair_columns(session, data_set_id), verdict_columns(session, data_set_id)
+    pairs, verdicts = _columns(session, data_set_id, snapshot_id)
     try:
         config = _config(model, preset, overrides, config_yaml)
         labels = make_labels(pairs, verdicts, config=config.labels)
         train = list(labels.pairs)
         chosen = config_yaml is not None or "size" in overrides.get("batch", {})
         fitted = config if chosen else _fit_batch(config, len(train) - len(labels.broken))
-        report = preflight(fitted, train, labels)
+        report = preflight(fitted, train, labels, num_ranks=processes)
     except ClipcoreError as error:
         raise NearmissError(str(error)) from None
     return Plan(
@@ -67,6 +77,20 @@ def plan_run(
         preflight=_say_fitted(report, config, fitted),
         estimated_s=_estimate_s(session, model_id, preset),
         waiting=None if num_connected(session, "gpu") else no_worker("gpu"),
+    )
+
+
+def _columns(session: Session, data_set_id: int, snapshot_id: int | None) -> tuple[Columns, Columns]:
+    """Pairs and verdicts as they are now, or as they were frozen."""
+    if snapshot_id is None:
+        return pair_columns(session, data_set_id), verdict_columns(session, data_set_id)
+    snapshot = session.get(Snapshot, snapshot_id)
+    if snapshot is None or snapshot.data_set_id != data_set_id:
+        raise NotFound(f"there is no snapshot {snapshot_id} of this data set; reload the page")
+    media = MediaStore(settings_of(session).resolved_media_url)
+    return (
+        get_table(media, snapshot.pairs_key).to_pydict(),
+        get_table(media, snapshot.verdicts_key).to_pydict(),
     )
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from app.api.access import SERVER_ADMIN
+from app.jobs.expire import SILENT
 from app.jobs.presence import connected
-from app.jobs.reconcile import STOPPED_ANSWERING
 from app.store.database import Database
 from app.store.models import Event, Job, Verdict
 
@@ -78,7 +78,7 @@ class FromDatabase(Collector):
                 select(func.count()).select_from(Event).where(Event.job_id.in_(again), Event.kind == "state")
             )
             said = Event.body["reason"].as_string()
-            num_lost = session.scalar(lost.where(said.contains(STOPPED_ANSWERING))) or 0
+            num_lost = session.scalar(lost.where(said.contains(SILENT))) or 0
         yield from (jobs, waiting, workers)
         yield CounterMetricFamily("nearmiss_verdicts", "verdicts and undos saved", value=verdicts)
         yield CounterMetricFamily("nearmiss_lease_losses", "leases that ran out under a job", value=num_lost)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.actions.add_model import add_model
+from app.actions.clone_run import clone_run
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.rights import demand
@@ -45,6 +46,7 @@ class Wish(BaseModel):
     preset: str = Field(default="adapter", max_length=40)
     overrides: dict[str, Any] = Field(default_factory=dict)
     config_yaml: str | None = Field(default=None, max_length=100_000)
+    processes: int = Field(default=1, ge=1, le=64)
 
 
 class NewRun(Wish):
@@ -105,6 +107,23 @@ def start(body: NewRun, database: Db, caller: Caller) -> dict[str, RunView]:
     return {"run": one(run_id, database)}
 
 
+class Again(BaseModel):
+    """What is different this time; `same_data`: on the snapshot of that run instead of the present verdicts."""
+
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    same_data: bool = False
+    name: str = Field(default="", max_length=200)
+    request_key: str | None = Field(default=None, min_length=8, max_length=64)
+
+
+@router.post("/runs/{run_id}/clone")
+def again(run_id: Id, body: Again, database: Db, person: Person) -> dict[str, RunView]:
+    """Same again with…: {run}."""
+    with database.transaction() as session:
+        new_id = clone_run(session, run_id=run_id, **body.model_dump(), person=person).id
+    return {"run": one(new_id, database)}
+
+
 @router.get("/runs", dependencies=[ASKS_ITSELF])
 def runs(
     database: Db,
@@ -161,7 +180,7 @@ def checkpoint(run_id: Id, database: Db) -> Response:
 
 @router.post("/runs/{run_id}/{verb}")
 def steer(run_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
-    """Cancel, pause or resume."""
+    """Cancel, pause, resume, retry, or move to the queue's front (first) or end (last)."""
     with database.reading() as session:
         _, job = get_run(session, run_id)
     return steer_job(database, job.id, verb, person)

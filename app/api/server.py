@@ -11,6 +11,7 @@ from app.actions.accounts import anybody
 from app.api import (
     bulk,
     data_sets,
+    erasing,
     guidelines,
     health,
     images,
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        erasing,
         guidelines,
         pairs,
         images,

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from app.cli.runs import runs
 from app.errors import NearmissError
 
 cli = typer.Typer(
@@ -35,12 +36,17 @@ def alive(what: str) -> None:
 
 
 @cli.command()
-def worker(queue: str) -> None:
-    """Start one worker for the queue gpu, cpu or search."""
+def worker(
+    queue: str,
+    gpus: str = typer.Option("", help="the GPUs of this worker, as in 0 or 0,1; default: those it sees"),
+) -> None:
+    """Start one worker for the queue gpu, cpu or search. On a machine with several GPUs start one for each."""
     if queue not in ("gpu", "cpu", "search"):
         raise NearmissError(f"there is no queue {queue!r}; use gpu, cpu or search")
     module = "worker.search" if queue == "search" else "worker.celery_app"
     os.environ["NEARMISS_QUEUE"] = queue
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     options = ["-Q", queue, "-P", "solo", "-l", "warning", "-n", f"{queue}-{os.getpid()}@%h"]
     extra = ["--without-gossip", "--without-mingle"]
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", module, "worker", *options, *extra])
@@ -201,6 +207,28 @@ def doctor() -> None:
 def finetune(context: typer.Context) -> None:
     """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
     os.execv(sys.executable, [sys.executable, "-m", "clipcore", *context.args])
+
+
+cli.add_typer(runs, name="runs")
+
+
+@cli.command()
+def gc(dry_run: bool = typer.Option(False, help="say what would go, delete nothing")) -> None:
+    """Delete media that no row names, and checkpoints of runs that stopped long ago."""
+    from app.cli.gc import run
+
+    run(dry_run=dry_run)
+
+
+@cli.command()
+def erase(
+    what: str, item_id: int, yes: bool = typer.Option(False, prompt="There is no undo. Erase it?")
+) -> None:
+    """Erase an image or a caption for good: nearmiss erase image 12."""
+    from app.cli.gc import erase as erase_it
+
+    if yes:
+        erase_it(what, item_id)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -43,8 +44,8 @@ def run() -> None:
             start_broker(settings, children.start)
         _say("web and workers")
         children.start("web", [sys.executable, "-m", "app.web"])
-        for queue in ("cpu", "gpu", "search"):
-            children.start(queue, [sys.executable, "-m", "app.cli.main", "worker", queue])
+        for name, arguments in _workers(settings):
+            children.start(name, [sys.executable, "-m", "app.cli.main", "worker", *arguments])
         _first_import(database, settings)
         _wait(settings, children)
         typer.echo(f"\nNearmiss is at http://{settings.host}:{settings.port}  (Ctrl+C stops it)")
@@ -54,6 +55,29 @@ def run() -> None:
     finally:
         typer.echo("\nstopping …")
         children.stop()
+
+
+def _workers(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Names and arguments of the workers: one of each queue, and a further gpu worker for every further GPU."""
+    gpus = _gpus()
+    num = settings.gpu_workers or max(1, len(gpus))
+    found = [("cpu", ["cpu"]), ("search", ["search"])]
+    for i in range(num):
+        own = ["--gpus", gpus[i % len(gpus)]] if len(gpus) > 1 else []
+        found.append((f"gpu-{i + 1}" if num > 1 else "gpu", ["gpu", *own]))
+    return found
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, without a look into torch: CUDA_VISIBLE_DEVICES, else what the driver lists."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu for gpu in chosen.split(",") if gpu.strip()]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20).stdout.splitlines()
+    return [str(i) for i, line in enumerate(listed) if line.startswith("GPU ")]
 
 
 class Children:

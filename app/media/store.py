@@ -70,6 +70,20 @@ class MediaStore:
             if not path.endswith(".part") and self.exists(path[len(root) + 1 :]):
                 yield path[len(root) + 1 :]
 
+    def put_file_at(self, key: str, path: Path) -> None:
+        """Keep a file that nobody will change under a key: without a copy where the disk is the same; whole or not at all."""
+        if self.exists(key):
+            return
+        if not self._local:
+            self._files.put_file(str(path), self._full(key))
+            return
+        with self._part(key) as part:
+            try:
+                os.link(path, part)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(path, part)
+                _sync_file(part)
+
     def refer_at(self, key: str, path: Path) -> None:
         """Keep under `key` a link to a file that stays where it is. Raises NearmissError where the store is elsewhere."""
         if not self._local:
@@ -118,6 +132,11 @@ class MediaStore:
             raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
         return file
 
+    def get_file(self, key: str, target: Path) -> None:
+        """Copy what is kept to the file `target`. Raises NotFound."""
+        with self.open(key) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+
     def exists(self, key: str) -> bool:
         """Whether the key is kept."""
         full = self._full(key)
@@ -153,10 +172,50 @@ class MediaStore:
         files: dict[str, str] = json.loads(self.get(key))
         return files
 
+    def names_below(self, prefix: str) -> list[str]:
+        """The names of files and folders directly below a prefix, in order; empty where there is none."""
+        try:
+            found = self._files.ls(self._full(prefix), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        """(key, bytes, seconds since 1970 of its last change, 0 where the store tells none) of all files below a prefix."""
+        root = self._full(prefix).rstrip("/")
+        try:
+            found = self._files.find(root, detail=True)
+        except FileNotFoundError:
+            return
+        for name, about in found.items():
+            changed = about.get("mtime") or about.get("LastModified") or about.get("created") or 0.0
+            at = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+            yield name[len(self._root) :].lstrip("/"), int(about.get("size") or 0), at
+
+    def size(self, key: str) -> int:
+        """Bytes of what is kept. Raises NotFound."""
+        try:
+            return int(self._files.size(self._full(key)))
+        except FileNotFoundError:
+            raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
+
+    def delete_below(self, prefix: str) -> None:
+        """Forget every key below a prefix."""
+        if self._files.exists(self._full(prefix)):
+            self._files.rm(self._full(prefix), recursive=True)
+
     def _full(self, key: str) -> str:
         if ".." in key or key.startswith("/"):
             raise NotFound(f"{key!r} is no key of the media store")
         return f"{self._root}/{key}"
+
+
+def _sync_file(path: Path) -> None:
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _sync_file_system(folder: Path) -> None:

@@ -127,9 +127,7 @@ def test_metrics_count_what_happens_and_are_for_admins(seeded: Database) -> None
         tokens = [issue(session, person_id=p.id, kind="token", lives_s=60) for p in (person, other)]
         session.add(Job(kind="mine", queue="gpu", data_set_id=1, token=2, state="queued"))
         session.flush()
-        session.add(
-            Event(job_id=1, kind="state", body={"reason": "the worker x stopped answering at step 4"})
-        )
+        session.add(Event(job_id=1, kind="state", body={"reason": "the worker stopped answering at step 4"}))
     with TestClient(create_app(seeded.settings), base_url="http://127.0.0.1") as client:
         assert client.get("/metrics").status_code == 401
         bearer = [{"Authorization": f"Bearer {token}"} for token in tokens]

@@ -26,6 +26,8 @@ from clipcore.mining.propose import Proposer
 from clipcore.mining.rates import Stratum, expected_collisions, false_negative_rate
 from clipcore.mining.signals import SIGNALS
 from clipcore.mining.topk import exact_top_k
+from clipcore.mining.topk_cpu import CpuSweep
+from clipcore.mining.topk_device import DeviceSweep
 
 
 def unit(rng, n, d):
@@ -64,6 +66,28 @@ def test_ties_go_to_the_smaller_number_whatever_the_tiles():
     for panel, tile in ((64, 64), (7, 9), (16, 8)):
         found = exact_top_k(a, b, k=5, panel=panel, tile=tile)
         assert (found.caption_Nk == np.arange(5)).all() and (found.image_Mk == np.arange(5)).all()
+
+
+def test_anchors_whose_neighbours_come_last_and_devices_agree_with_a_full_sort():
+    """Scores that rise with the number hit every floor again and again; −0 equals 0; a few anchors have all the hits."""
+    rng = np.random.default_rng(3)
+    a, b = unit(rng, 90, 6), unit(rng, 700, 6)
+    b *= np.linspace(0.1, 3, 700, dtype=np.float32)[:, None]
+    a[:3], b[-300:, 0] = np.eye(6, dtype=np.float32)[0], np.arange(300)
+    a[5:9], b[10:20] = 0.0, -0.0
+    sweeps = [CpuSweep(90, 700, 4), DeviceSweep(90, 700, 4, "cpu")]
+    for sweep in sweeps:
+        for top in range(0, 90, 40):
+            for left in range(0, 700, 128):
+                sweep.tile(a[top : top + 40], b[left : left + 128], top=top, left=left)
+            sweep.end_panel(top)
+    z = a @ b.T
+    for number, score in (sweep.arrays()[:2] for sweep in sweeps):
+        order = np.argsort(-z, axis=1, kind="stable")[:, :4]
+        assert np.array_equal(number, order) and np.allclose(
+            score, np.take_along_axis(z, order, 1), rtol=1e-5
+        )
+    assert all(np.array_equal(x, y) for x, y in zip(sweeps[0].arrays()[2:3], sweeps[1].arrays()[2:3]))
 
 
 SEARCH = """
