@@ -123,6 +123,10 @@ def work_of(kind: str) -> Work:
         from worker.mine import mine_data_set
 
         return mine_data_set
+    if kind == "rank":
+        from worker.rank_suggestions import rank_suggestions
+
+        return rank_suggestions
     if kind == "fine_tune":
         from worker.fine_tune import run_fine_tune
 

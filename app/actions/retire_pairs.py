@@ -5,7 +5,7 @@ from collections.abc import Container
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.store.models import DataSet, Pair, Suggestion
+from app.store.models import DataSet, Mend, Pair, Suggestion
 
 PAGE = 5_000
 
@@ -21,7 +21,8 @@ def retire_page(
         Pair.data_set_id == data_set_id, Pair.retired_at.is_(None), Pair.id > after
     )
     rows = session.execute(page.order_by(Pair.id).limit(PAGE)).all()
-    gone = [row for row in rows if row.id not in seen]
+    corrected = _corrected(session, data_set_id)
+    gone = [row for row in rows if row.id not in seen and row.id not in corrected]
     if gone:
         ids = [row.id for row in gone]
         session.execute(update(Pair).where(Pair.id.in_(ids)).values(retired_at=func.now()))
@@ -29,6 +30,12 @@ def retire_page(
         session.execute(update(DataSet).where(DataSet.id == data_set_id).values(fewer))
         _leave_queue(session, sorted({row.image_id for row in gone}))
     return (rows[-1].id if len(rows) == PAGE else None), len(gone)
+
+
+def _corrected(session: Session, data_set_id: int) -> set[int]:
+    """Pairs whose caption a person has corrected here: no source knows them."""
+    query = select(Mend.new_pair_id).where(Mend.data_set_id == data_set_id, Mend.undone_at.is_(None))
+    return set(session.scalars(query))
 
 
 def _leave_queue(session: Session, image_ids: list[int]) -> None:

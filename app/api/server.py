@@ -11,6 +11,7 @@ from app.actions.accounts import anybody
 from app.api import (
     bulk,
     data_sets,
+    desk,
     erasing,
     guidelines,
     health,
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         data_sets,
         sources,
         bulk,
+        desk,
         erasing,
         guidelines,
         pairs,

@@ -23,6 +23,7 @@ from app.store.models import (
     Grant,
     Image,
     Job,
+    Mend,
     Model,
     Pair,
     PersonRow,
@@ -90,6 +91,7 @@ def _fill(database: Database, number: int, said: str) -> None:
         band = {"min_probability": 0.0, "max_probability": 1.0, "target_error": 0.05, "alpha": 0.05}
         last = {"last_suggestion_id": n, "last_verdict_id": n, "slice_size": 1, "sample_ids": [n]}
         about = {"person": said, "bulk_id": str(n), "attempt": 1, "seed": 1, "proposed": "match"}
+        add(Mend(id=n, data_set_id=n, old_pair_id=n, new_pair_id=n, person=said))
         add(BulkCheck(id=n, data_set_id=n, **band, **last, **about))
 
 

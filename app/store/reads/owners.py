@@ -11,6 +11,7 @@ from app.store.models import (
     Caption,
     Image,
     Job,
+    Mend,
     Model,
     Pair,
     Probe,
@@ -29,6 +30,7 @@ TABLES: dict[str, Any] = {
     "run_id": Run,
     "job_id": Job,
     "check_id": BulkCheck,
+    "mend_id": Mend,
     "probe_id": Probe,
     "snapshot_id": Snapshot,
 }

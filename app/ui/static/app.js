@@ -1,4 +1,5 @@
-// Mounts each view where Gradio has put its root, whenever the tab is first drawn.
+// Mounts each view where Gradio has put its root, when its tab is first seen. A link to the desk (?view=…) draws the
+// desk at once, while Gradio still starts, and moves it to its place.
 
 import { browse } from "./browse.js";
 import { curate } from "./curate.js";
@@ -13,7 +14,7 @@ let runsView = null;
 
 const VIEWS = {
   "nm-browse": browse,
-  "nm-curate": curate,
+  "nm-curate": (root) => fill(root, early()),
   "nm-tune": (root) => tune(root, { onStarted: showRun }),
   "nm-runs": (root) => (runsView = runs(root)),
   "nm-data": data,
@@ -37,22 +38,43 @@ function showRun(run) {
   wait();
 }
 
+// Whether there was such a tab to open.
 function openTab(name) {
-  [...document.querySelectorAll("button[role=tab]")].find((tab) => tab.textContent.trim() === name)?.click();
+  const tab = [...document.querySelectorAll("button[role=tab]")].find((one) => one.textContent.trim() === name);
+  tab?.click();
+  return Boolean(tab);
 }
 
+let desk = null;
+
+function early() {
+  if (desk === null) curate((desk = h("div")));
+  return desk;
+}
+
+let wanted = new URLSearchParams(location.search).has("view"); // the desk, until its tab is open
+const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => mountOne(entry.target)));
+
 function mountAll() {
-  for (const [id, mount] of Object.entries(VIEWS)) {
+  if (wanted && openTab("Curate")) wanted = false;
+  if (wanted) return; // the other tab in front need not load what nobody looks at
+  for (const id of Object.keys(VIEWS)) {
     const root = document.getElementById(id);
-    if (root && !root.dataset.mounted) {
-      root.dataset.mounted = "yes";
-      mount(root);
+    if (root && !root.dataset.found) {
+      root.dataset.found = "yes";
+      seen.observe(root);
     }
   }
 }
 
+function mountOne(root) {
+  seen.unobserve(root);
+  VIEWS[root.id](root);
+}
+
 async function start() {
   new MutationObserver(mountAll).observe(document.body, { childList: true, subtree: true });
+  if (wanted) early();
   mountAll();
   try {
     await loadDataSets();
