@@ -61,7 +61,8 @@ class Settings(BaseSettings):
 
     import_roots: str = Field(
         default="",
-        description="folders that page and API may import from, with ':' between; empty: all of this machine",
+        description="folders that page and API may import from, with ':' between; empty: all of this machine"
+        " while there is no account, none once there is one",
     )
     webhooks: str = Field(
         default="", repr=False, description="URLs, with blanks between, that are told when a run is over"
@@ -81,10 +82,10 @@ class Settings(BaseSettings):
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
 
     @property
-    def allowed_roots(self) -> list[Path]:
-        """Folders that the page may look into; the whole machine where none is set (a single local user)."""
+    def named_roots(self) -> list[Path]:
+        """The folders of `import_roots`; what none means, `app.actions.import_roots` says."""
         named = [Path(part).expanduser() for part in self.import_roots.split(":") if part.strip()]
-        return [root.resolve() for root in named] or [Path("/")]
+        return [root.resolve() for root in named]
 
     @property
     def reached_by_others(self) -> bool:

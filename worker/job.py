@@ -119,6 +119,10 @@ def work_of(kind: str) -> Work:
         from worker.import_rows import import_rows
 
         return import_rows
+    if kind == "export":
+        from worker.export import export_data_set
+
+        return export_data_set
     if kind == "mine":
         from worker.mine import mine_data_set
 

@@ -40,6 +40,7 @@ ENDINGS = {
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 HF_PICTURE = {"_type": "Image"}
 Record = dict[str, Any]
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,14 @@ class _Snapshot:
         ids = {i for i in self.verdicts["image_id"].to_pylist() if i not in self._sha256}
         for image in session.scalars(select(Image).where(Image.id.in_(sorted(ids)[:30_000]))):
             self._sha256[image.id] = image.sha256
-        self.num_lost = 0
+        self.num_lost = self.num_read = 0
+        self.tell: Tell = lambda done, total: None
+        self.num_sweeps = 1
         self._endings: dict[int, str] = {}
 
     def rows(self) -> Iterator[Record]:
         """The pairs, those of an image together, with `file` and `data`; pairs of lost pictures are counted."""
+        self.num_lost = 0
         table = self.pairs.sort_by([("image_id", "ascending"), ("caption_id", "ascending")])
         records = (record for batch in table.to_batches(BATCH) for record in batch.to_pylist())
         for image_id, group in groupby(records, key=lambda record: record["image_id"]):
@@ -77,7 +81,10 @@ class _Snapshot:
                 self.num_lost += len(found)
                 continue
             name = self.name(image_id, data)
-            yield from ({**record, "file": name, "data": data} for record in found)
+            for record in found:
+                self.num_read += 1
+                self.tell(self.num_read, self.num_sweeps * len(self.pairs))
+                yield {**record, "file": name, "data": data}
 
     def picture(self, image_id: int) -> bytes | None:
         """The original's bytes, None where they are gone."""
@@ -100,15 +107,25 @@ class _Snapshot:
 
 
 def export_snapshot(
-    session: Session, *, store: MediaStore, snapshot: Snapshot, folder: Path, format: Format
+    session: Session,
+    *,
+    store: MediaStore,
+    snapshot: Snapshot,
+    folder: Path,
+    format: Format,
+    tell: Tell | None = None,
 ) -> Exported:
-    """Write the snapshot into a new or empty folder. Raises NearmissError for one that holds files."""
+    """Write the snapshot into a new or empty folder; `tell` hears how many pairs were written and how many will be.
+
+    Raises NearmissError for a folder that holds files.
+    """
     if format not in FORMATS:
         raise NearmissError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NearmissError(f"{folder} is not an empty folder; name a new one")
     folder.mkdir(parents=True, exist_ok=True)
     source = _Snapshot(session, store, snapshot)
+    source.tell = tell or source.tell
     num_pairs = _WRITERS[format](source, folder)
     num_verdicts = _verdicts(source, folder)
     about = {
@@ -187,6 +204,7 @@ def _sample(archive: tarfile.TarFile, rows: list[Record], labels: list[Record]) 
 def _sentence_transformers(source: _Snapshot, folder: Path) -> int:
     """pairs.parquet (anchor, positive), triplets.parquet (anchor, positive, negative), labelled.parquet
     (image, caption, label 1 or 0): the columns in the order that its losses expect."""
+    source.num_sweeps = 3
     text = _value("string")
     pairs: list[tuple[str, dict[str, Any], dict[str, Any], Callable[[], Iterator[Record]]]] = [
         (
@@ -204,7 +222,6 @@ def _sentence_transformers(source: _Snapshot, folder: Path) -> int:
     ]
     for name, columns, features, rows in pairs:
         _write_parquet(folder / f"{name}.parquet", columns, features, rows())
-    source.num_lost = 0
     columns = {"anchor": PICTURE, "positive": pa.string(), "split": pa.string()}
     features = {"anchor": HF_PICTURE, "positive": text, "split": text}
     rows_ = (

@@ -7,6 +7,7 @@
 | evaluated | when: before, during or after; metrics |
 | saved | key |
 | log | text |
+| exported | key, name, num_bytes, pairs, verdicts, pairs_without_picture, format, snapshot |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |
 """
 

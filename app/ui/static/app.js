@@ -1,11 +1,11 @@
 // Mounts each view where Gradio has put its root, when its tab is first seen. A link to the desk (?view=…) draws the
 // desk at once, while Gradio still starts, and moves it to its place.
 
-import { browse } from "./browse.js";
 import { curate } from "./curate.js";
 import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
 import { people, personMenu } from "./people.js";
+import { explore } from "./explore.js";
 import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { tune } from "./tune.js";
@@ -13,7 +13,7 @@ import { tune } from "./tune.js";
 let runsView = null;
 
 const VIEWS = {
-  "nm-browse": browse,
+  "nm-explore": explore,
   "nm-curate": (root) => fill(root, early()),
   "nm-tune": (root) => tune(root, { onStarted: showRun }),
   "nm-runs": (root) => (runsView = runs(root)),
