@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         default="", repr=False, description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
+    hub_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="token of the Hugging Face hub, to push checkpoints; shown to nobody",
+    )
     keep_training_days: float = Field(
         default=14.0,
         ge=0,
