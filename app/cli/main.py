@@ -184,7 +184,9 @@ def doctor() -> None:
 )
 def finetune(context: typer.Context) -> None:
     """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
-    os.execv(sys.executable, [sys.executable, "-m", "clipcore", *context.args])
+    from app.cli.finetune import run
+
+    run(context.args)
 
 
 cli.add_typer(runs, name="runs")

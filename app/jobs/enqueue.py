@@ -16,6 +16,7 @@ QUEUES: dict[JobKind, Literal["gpu", "cpu"]] = {
     "fine_tune": "gpu",
     "export": "cpu",
     "map": "cpu",
+    "push": "cpu",
 }
 
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
-JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "map"]
+JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push", "map"]
 JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
@@ -534,6 +534,7 @@ class Run(Table):
     metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result_model_id: Mapped[int | None] = mapped_column(Id)
     checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
+    experiment: Mapped[str | None] = mapped_column(String(36), index=True)  # arms of one comparison share it
     created_at: Mapped[Created]
 
 

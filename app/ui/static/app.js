@@ -10,12 +10,13 @@ import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { tune } from "./tune.js";
 
 let runsView = null;
+let tuneView = null;
 
 const VIEWS = {
   "nm-explore": explore,
   "nm-curate": (root) => fill(root, early()),
-  "nm-tune": (root) => tune(root, { onStarted: showRun }),
-  "nm-runs": (root) => (runsView = runs(root)),
+  "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
+  "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),
   "nm-data": data,
   "nm-chooser": chooser,
 };
@@ -32,6 +33,12 @@ function showRun(run) {
   address.searchParams.set("run", run.id);
   history.replaceState(null, "", address);
   const wait = () => (runsView ? runsView.refresh().then(() => runsView.watch(run.id)) : setTimeout(wait, 50));
+  wait();
+}
+
+function again(run) {
+  openTab("Fine-tune");
+  const wait = () => (tuneView?.presets ? tuneView.again(run) : setTimeout(wait, 50));
   wait();
 }
 
