@@ -100,7 +100,7 @@ class Installation:
         with (self.home / "up.log").open("wb") as log:
             command = [sys.executable, "-m", "app.cli.main", "up"]
             self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
-        self.wait("the page", lambda: self.get("/healthz"), timeout_s=180)
+        self.wait("the page", lambda: self.get("/healthz"), timeout_s=600)
 
     def get(self, path: str, *, timeout_s: float = 20) -> Any:
         """The JSON of a route. Raises OSError while the web is away."""
@@ -118,7 +118,7 @@ class Installation:
     def command(self, *arguments: str) -> str:
         """The output of `nearmiss …` beside it."""
         command = [sys.executable, "-m", "app.cli.main", *arguments]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
             raise SystemExit(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
         return done.stdout
