@@ -267,6 +267,7 @@ class Campaign:
             jobs = connection.execute(
                 text(
                     "select j.request_key, j.state, r.id, r.checkpoint_key from runs r join jobs j on j.id = r.job_id"
+                    " where j.request_key is not null"
                 )
             ).all()
             ends = dict(

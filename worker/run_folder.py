@@ -53,7 +53,7 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """A line of train.log."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with (self.path / "train.log").open("a", encoding="utf-8") as file:
             file.write(f"{now} {text}\n")
 

@@ -150,8 +150,10 @@ def doctor() -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )
 def finetune(context: typer.Context) -> None:
-    """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
-    os.execv(sys.executable, [sys.executable, "-m", "clipcore", *context.args])
+    """Fine-tune from a YAML file: on a snapshot here (a run's folder, --data-set or --snapshot), or with --pairs on files."""
+    on_files = any(word == "--pairs" or word.startswith("--pairs=") for word in context.args)
+    module = "clipcore" if on_files else "worker.by_hand"
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])
 
 
 cli.add_typer(runs, name="runs")

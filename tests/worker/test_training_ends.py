@@ -1,8 +1,11 @@
 """How a run ends when something fails inside it: each way is a sentence on the row, and the checkpoint stays."""
 
+import hashlib
 import json
+import os
 import random
 import shutil
+import time
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from app.actions.start_run import start_run
 from app.actions.steer_job import pause_job, resume_job
 from app.errors import NearmissError
 from app.jobs import lease
+from app.jobs.expire import crashed
 from app.media.pictures import keep_file
 from app.media.snapshots import get_table
 from app.media.store import MediaStore
@@ -33,6 +37,7 @@ from app.store.database import Database
 from app.store.models import Caption, DataSet, Event, Image, Job, Run, Snapshot
 from app.store.schema import migrate
 from clipcore.events import StepDone
+from worker.by_hand import main as by_hand
 from worker.context import JobContext
 from worker.job import run
 
@@ -209,9 +214,7 @@ def test_another_worker_goes_on_from_the_media_store_to_the_same_bits(house, tmp
         patch.setattr("worker.context.FLUSH_S", 0.01)
         after(patch, 3, pause)
         slow = worker.fine_tune.keep_checkpoint
-        patch.setattr(
-            worker.fine_tune, "keep_checkpoint", lambda *a: (__import__("time").sleep(0.05), slow(*a))[1]
-        )
+        patch.setattr(worker.fine_tune, "keep_checkpoint", lambda *a: (time.sleep(0.05), slow(*a))[1])
         assert house.work(run_id) == ("paused", "paused by a person")
     elsewhere = Settings(
         home=tmp_path / "elsewhere",
@@ -253,8 +256,6 @@ def test_a_process_killed_three_times_without_a_new_checkpoint_has_failed_and_ke
             job_id = session.get_one(Run, run_id).job_id
             token = lease.claim(session, job_id, worker="w")
             assert token is not None
-            from app.jobs.expire import crashed
-
             crashed(session, job_id, token=token, what="its process was killed by SIGKILL")
     state, reason = house.state(run_id)
     assert state == "failed" and reason.startswith("failed 3× at step 6")
@@ -270,6 +271,20 @@ def test_a_clone_with_the_same_data_ends_with_the_same_weights_and_a_bad_change_
     assert house.weights(again) == house.weights(run_id)
     with house.database.transaction() as session, pytest.raises(NearmissError, match="Unknown key"):
         clone_run(session, run_id=run_id, overrides={"optimizer": {"lr": 1.0}})
+
+
+def test_the_command_on_a_runs_folder_ends_with_the_weights_of_the_page(house, tmp_path, capsys):
+    run_id = house.start()
+    house.work(run_id)
+    yaml = str(house.folder(run_id) / "config.yaml")
+    assert by_hand([yaml, "--dry-run"], settings=house.settings) == 0
+    assert "steps: 12" in capsys.readouterr().out
+    out = tmp_path / "by-hand"
+    assert by_hand([yaml, "--out", str(out)], settings=house.settings) == 0
+    weights = next((out / "checkpoint").glob("*.safetensors")).read_bytes()
+    assert hashlib.sha256(weights).hexdigest() in house.weights(run_id)
+    assert by_hand([yaml, "--snapshot", "nothing"], settings=house.settings) == 2
+    assert "no snapshots begin with 'nothing'" in capsys.readouterr().err
 
 
 def test_what_is_erased_is_nowhere_and_a_run_on_its_snapshot_still_trains(house):
@@ -306,8 +321,6 @@ def test_garbage_is_what_no_row_names_and_a_dry_run_deletes_nothing(house):
     path = media.local_path(key)
     with house.database.reading() as session:
         assert find_garbage(session) == [], "young files may belong to work under way"
-    import os
-
     os.utime(path, (1, 1))
     for other in before:  # the rest is as old and is named by rows
         os.utime(media.local_path(other), (1, 1))
