@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,12 +45,17 @@ class Settings(BaseSettings):
 
     import_roots: str = Field(
         default="",
-        description="folders that page and API may import from, with ':' between; empty: all of this machine",
+        description="folders that page and API may import from, with ':' between; empty: all of this machine"
+        " while there is no account, none once there is one",
     )
     webhooks: str = Field(
         default="", description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
+    hub_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="token of the Hugging Face hub, to push checkpoints; shown to nobody",
+    )
     keep_training_days: float = Field(
         default=14.0,
         ge=0,
@@ -65,10 +70,10 @@ class Settings(BaseSettings):
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
 
     @property
-    def allowed_roots(self) -> list[Path]:
-        """Folders that the page may look into; the whole machine where none is set (a single local user)."""
+    def named_roots(self) -> list[Path]:
+        """The folders of `import_roots`; what none means, `app.actions.import_roots` says."""
         named = [Path(part).expanduser() for part in self.import_roots.split(":") if part.strip()]
-        return [root.resolve() for root in named] or [Path("/")]
+        return [root.resolve() for root in named]
 
     @property
     def resolved_database_url(self) -> str:

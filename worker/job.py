@@ -116,14 +116,26 @@ def work_of(kind: str) -> Work:
         from worker.import_rows import import_rows
 
         return import_rows
+    if kind == "export":
+        from worker.export import export_data_set
+
+        return export_data_set
     if kind == "mine":
         from worker.mine import mine_data_set
 
         return mine_data_set
+    if kind == "rank":
+        from worker.rank_suggestions import rank_suggestions
+
+        return rank_suggestions
     if kind == "fine_tune":
         from worker.fine_tune import run_fine_tune
 
         return run_fine_tune
+    if kind == "push":
+        from worker.push import push_checkpoint
+
+        return push_checkpoint
     raise NearmissError(f"this worker knows no job of kind {kind!r}; update it")
 
 

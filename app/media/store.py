@@ -1,6 +1,6 @@
 """Content-addressed files over fsspec: a folder by default, S3 and the like by URL.
 
-A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
+A key is `KIND/ab/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
 and a reader may cache for ever.
 """
 
@@ -26,7 +26,9 @@ class MediaStore:
 
     def __init__(self, url: str) -> None:
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        # object stores have no folders to make, and refuse the option
+        options = {"auto_mkdir": True} if url.startswith("file:") else {}
+        self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = "file" in self._files.protocol
 
     def put(self, data: bytes, *, kind: str, suffix: str = "") -> str:
@@ -212,5 +214,9 @@ def _sync_file_system(folder: Path) -> None:
 
 
 def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:
-    """The key of content with this hash; two folder levels keep folders small."""
-    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+    """The key of content with this hash.
+
+    One folder level: a million files lie 4,000 to a folder; a second level made a folder for nearly each of the first
+    65,536 files, which cost more than writing them.
+    """
+    return f"{kind}/{sha256[:2]}/{sha256}{suffix}"
