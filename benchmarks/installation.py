@@ -74,7 +74,7 @@ class Postgres:
                     return
                 time.sleep(0.1)
             time.sleep(0.2)  # the killed one's children still hold its memory
-        raise SystemExit("Postgres does not start")
+        raise RuntimeError("Postgres does not start")
 
     def kill(self) -> None:
         """kill -9 of the server; its children end when they notice."""
@@ -120,7 +120,7 @@ class Installation:
         command = [sys.executable, "-m", "app.cli.main", *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
-            raise SystemExit(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
+            raise RuntimeError(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
         return done.stdout
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
@@ -133,7 +133,7 @@ class Installation:
             except (OSError, ValueError, http.client.HTTPException):
                 pass
             time.sleep(0.1)
-        raise SystemExit(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
+        raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
 
     def weights(self, run_id: int) -> bytes:
         """The safetensors file of a finished run."""

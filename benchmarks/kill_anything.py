@@ -176,7 +176,7 @@ class Campaign:
                 return ask()
             except urllib.error.HTTPError as error:
                 if error.code < 500:
-                    raise SystemExit(f"refused: {error.read().decode()}") from None
+                    raise RuntimeError(f"refused: {error.read().decode()}") from None
             except AWAY:
                 pass
             time.sleep(0.2)
@@ -255,7 +255,7 @@ class Campaign:
         limit_s = 300 + 10 * self.run_s
         try:
             self.nearmiss.wait("the end of all runs", lambda: not self._open(), timeout_s=limit_s)
-        except SystemExit as error:
+        except RuntimeError as error:
             print(error)
 
     # -- the judge -------------------------------------------------------------------------------------------
