@@ -35,10 +35,10 @@ def make_map(context: JobContext, job: Job) -> Results:
             .where(Pair.data_set_id == data_set_id, Pair.retired_at.is_(None))
             .order_by(Pair.id)
         ).all()
-    ids_N, vectors_ND = get_vectors(context.media, row.image_key)
+    ids_N, kept_ND = get_vectors(context.media, row.image_key)
     if len(ids_N) < FEWEST:
         raise NearmissError(f"the data set has {len(ids_N)} images; a map is worth it from {FEWEST}")
-    vectors_ND = np.asarray(vectors_ND, np.float32)
+    vectors_ND = np.asarray(kept_ND, np.float32)
     context.progress(0, len(ids_N), "images")
     placed = layout(vectors_ND)
     context.check()
