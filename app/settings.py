@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         default=45.0, gt=0, description="a job's lease; its heartbeat comes three times as often"
     )
+    visibility_s: float = Field(
+        default=7 * 86400.0,
+        gt=0,
+        description="after which the broker hands out a message again; the lease turns its second reader away",
+    )
     max_attempts: int = Field(
         default=3, ge=1, description="attempts without a new checkpoint before a job fails"
     )

@@ -123,6 +123,10 @@ def work_of(kind: str) -> Work:
         from worker.export import export_data_set
 
         return export_data_set
+    if kind == "map":
+        from worker.map import make_map
+
+        return make_map
     if kind == "mine":
         from worker.mine import mine_data_set
 

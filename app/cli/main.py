@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from app.cli.gpus import visible_gpus
 from app.cli.runs import runs
 from app.errors import NearmissError
 
@@ -45,8 +46,8 @@ def worker(
         raise NearmissError(f"there is no queue {queue!r}; use gpu, cpu or search")
     module = "worker.search" if queue == "search" else "worker.celery_app"
     os.environ["NEARMISS_QUEUE"] = queue
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    if queue == "gpu" and (own := gpus or ",".join(visible_gpus())):
+        os.environ["CUDA_VISIBLE_DEVICES"] = own  # the worker tells by it how many processes it has room for
     options = ["-Q", queue, "-P", "solo", "-l", "warning", "-n", f"{queue}-{os.getpid()}@%h"]
     extra = ["--without-gossip", "--without-mingle"]
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", module, "worker", *options, *extra])
@@ -238,7 +239,7 @@ def doctor() -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 )
 def finetune(context: typer.Context) -> None:
-    """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
+    """Fine-tune from a YAML file: on a snapshot here (a run's folder, --data-set or --snapshot), or with --pairs on files."""
     from app.cli.finetune import run
 
     run(context.args)
