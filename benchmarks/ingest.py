@@ -332,7 +332,13 @@ def main() -> None:
             print(f"{key:<40} {value:.4g}")
         return
     write_result(
-        "ingest", figures, num_pictures=num_pictures, num_rows=num_rows, processes=NUM_PROCESSES, **explain
+        "ingest",
+        figures,
+        quick=asked.quick,
+        num_pictures=num_pictures,
+        num_rows=num_rows,
+        processes=NUM_PROCESSES,
+        **explain,
     )
 
 

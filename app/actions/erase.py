@@ -1,8 +1,8 @@
 """Erase a picture or a text for good, as a person may ask: its bytes go, what was decided about it stays as ids.
 
 The same bytes go wherever they are, in every data set. Snapshots keep ids and hashes and count what was erased; kept
-vectors and thumbnails go too. What a model has learned from it stays in the model's weights, and files that were
-exported, and originals left in place, are out of reach.
+vectors, thumbnails and archives of exports go too. What a model has learned from it stays in the model's weights, and
+files that were downloaded, and originals left in place, are out of reach.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ import numpy as np
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.actions.forget_archives import forget_archives
 from app.errors import NotFound
 from app.media.pictures import erase_picture
 from app.media.snapshots import get_table, put_again
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors, put_vectors
 from app.store.database import Database, after_commit, settings_of
-from app.store.models import Caption, DataSet, Embedding, Image, Pair, Probe, Snapshot, Suggestion
+from app.store.models import Caption, Comment, DataSet, Embedding, Image, Pair, Probe, Snapshot, Suggestion
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ def _erase(session: Session, table: type[Image] | type[Caption], rows: Sequence[
     num_pairs = num_snapshots = 0
     for data_set_id in sorted({row.data_set_id for row in rows}):
         own = [row.id for row in rows if row.data_set_id == data_set_id]
+        session.execute(delete(Comment).where(getattr(Comment, side).in_(own)))
         num_pairs += _leave(session, data_set_id, side, own)
         _forget_vectors(session, data_set_id, side, own)
+        forget_archives(session, data_set_id=data_set_id)
         num_snapshots += _mark_snapshots(session, data_set_id, side, own)
     return Erased(len(rows), num_pairs, num_snapshots)
 

@@ -86,6 +86,12 @@ def eta_s(job: Job) -> float | None:
     return (job.total - job.done) / job.rate
 
 
+def exported(session: Session, job: Job) -> dict[str, Any]:
+    """The body of an export's `exported` event, {} before its end."""
+    query = select(Event.body).where(Event.job_id == job.id, Event.kind == "exported")
+    return session.scalar(query.order_by(Event.id.desc()).limit(1)) or {}
+
+
 def rejected_rows(session: Session, job: Job) -> dict[str, Any]:
     """The body of the import's latest `rejected` event, {} where nothing was refused."""
     if job.kind != "import":

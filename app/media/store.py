@@ -1,6 +1,6 @@
 """Content-addressed files over fsspec: a folder by default, S3 and the like by URL.
 
-A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
+A key is `KIND/ab/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
 and a reader may cache for ever.
 """
 
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import fsspec
 
@@ -26,7 +26,9 @@ class MediaStore:
 
     def __init__(self, url: str) -> None:
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        # object stores have no folders to make, and refuse the option
+        options = {"auto_mkdir": True} if url.startswith("file:") else {}
+        self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = "file" in self._files.protocol
 
     def put(self, data: bytes, *, kind: str, suffix: str = "") -> str:
@@ -50,6 +52,25 @@ class MediaStore:
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def copy_from(self, key: str, source: IO[bytes]) -> None:
+        """Keep what `source` reads under `key`, piece by piece: whole or not at all."""
+        if not self._local:
+            with self._files.open(self._full(key), "wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+            return
+        with self._part(key) as part, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+            target.flush()
+            os.fsync(target.fileno())
+
+    def all_keys(self) -> Iterator[str]:
+        """All keys, in order; unfinished writes are left out."""
+        root = str(self._root).rstrip("/")
+        found = self._files.find(root) if self._files.exists(root) else []
+        for path in sorted(found):
+            if not path.endswith(".part") and self.exists(path[len(root) + 1 :]):
+                yield path[len(root) + 1 :]
 
     def put_file_at(self, key: str, path: Path) -> None:
         """Keep a file that nobody will change under a key: without a copy where the disk is the same; whole or not at all."""
@@ -212,5 +233,9 @@ def _sync_file_system(folder: Path) -> None:
 
 
 def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:
-    """The key of content with this hash; two folder levels keep folders small."""
-    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+    """The key of content with this hash.
+
+    One folder level: a million files lie 4,000 to a folder; a second level made a folder for nearly each of the first
+    65,536 files, which cost more than writing them.
+    """
+    return f"{kind}/{sha256[:2]}/{sha256}{suffix}"

@@ -1,6 +1,7 @@
 """A folder: shards, saved Hugging Face data, embeddings, imagefolder metadata, or pictures with texts beside them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def _part(folder: Path, part: Path, wish: Wish) -> Rows:
     for row in read(part, root=root, anywhere=False, wish=wish):
         if isinstance(row, Row) and split:
             yield Row(f"{split}/{row.key}", row.image, row.caption, split_of(split), f"{split} {row.where}")
+        elif split and row.key:
+            yield replace(row, key=f"{split}/{row.key}")
         else:
             yield row
 
@@ -66,11 +69,11 @@ def _sidecars(folder: Path, pictures: list[Path]) -> Iterator[Row | Rejected]:
     for path in pictures:
         where, text = str(path.relative_to(folder)), path.with_suffix(".txt")
         if not path.resolve().is_relative_to(folder.resolve()):
-            yield Rejected(where, "it is a link out of the folder; put the picture inside it")
+            yield Rejected(where, "it is a link out of the folder; put the picture inside it", where)
         elif not text.is_file() or not text.resolve().is_relative_to(folder.resolve()):
             yield Rejected(where, f"it has no caption; write one into {text.name} beside it")
         elif text.stat().st_size > 1 << 20:
-            yield Rejected(where, f"{text.name} has more than 1 MB; keep one caption a line in it")
+            yield Rejected(where, f"{text.name} has more than 1 MB; keep one caption a line in it", where)
         else:
             yield from _captions(where, path, text)
 
@@ -79,7 +82,10 @@ def _captions(where: str, path: Path, text: Path) -> Iterator[Row | Rejected]:
     try:
         lines = [line.strip() for line in text.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except UnicodeDecodeError:
-        yield Rejected(where, f"{text.name} is not UTF-8; save it as UTF-8")
+        yield Rejected(where, f"{text.name} is not UTF-8; save it as UTF-8", where)
+        return
+    except OSError as error:
+        yield Rejected(where, f"{text.name} cannot be read ({error.strerror}); check the disk", where)
         return
     if not lines:
         yield Rejected(where, f"{text.name} is empty; write a caption into it")

@@ -46,9 +46,8 @@ def _inside(rows: Rows, roots: Sequence[Path]) -> Rows:
     for row in rows:
         path = row.image if isinstance(row, Row) and isinstance(row.image, Path) else None
         if path is not None and not any(path.resolve().is_relative_to(root) for root in roots):
-            yield Rejected(
-                row.where, "its picture lies in a folder that may not be read; copy it beside the file"
-            )
+            reason = "its picture lies in a folder that may not be read; copy it beside the file"
+            yield Rejected(row.where, reason, row.key)
         else:
             yield row
 

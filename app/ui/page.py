@@ -5,21 +5,29 @@ import gradio as gr
 HEADER = """
 <div class="nm-brand">
   <div><strong>Nearmiss</strong> <span>curate the negatives that CLIP learns from</span></div>
-  <div id="nm-chooser"></div>
+  <div class="nm-brand-right"><div id="nm-chooser"></div><div id="nm-person"></div></div>
 </div>
 """
-TABS = (
-    ("Browse", "nm-browse"),
-    ("Curate", "nm-curate"),
-    ("Fine-tune", "nm-tune"),
-    ("Runs", "nm-runs"),
-    ("Data", "nm-data"),
+# what Gradio itself renders goes through its own translations; the modules of static/ have their words in place
+WORDS = gr.I18n(
+    en={
+        "explore": "Explore",
+        "curate": "Curate",
+        "tune": "Fine-tune",
+        "runs": "Runs",
+        "data": "Data",
+        "people": "People",
+    }
 )
+TABS = ("explore", "curate", "tune", "runs", "data", "people")
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="/page/style.css">
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
+<link rel="stylesheet" href="/page/people.css">
+<link rel="stylesheet" href="/page/runs.css">
+<link rel="stylesheet" href="/page/explore.css">
 <link rel="stylesheet" href="/page/desk.css">
 <script type="module" src="/page/app.js"></script>
 """
@@ -30,9 +38,9 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(title="Nearmiss", analytics_enabled=False) as page:
         gr.HTML(HEADER)
         with gr.Tabs():
-            for name, root in TABS:
-                with gr.Tab(name, render_children=True):
-                    gr.HTML(f'<div id="{root}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
+            for name in TABS:
+                with gr.Tab(WORDS(name), render_children=True):
+                    gr.HTML(f'<div id="nm-{name}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
     return page
 
 
