@@ -115,12 +115,13 @@ def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], tot
                 writing, batch, written = writer.submit(_add, work, batch), [], now
             if work.num_rows % REPORT_EVERY == 0:
                 rate = work.num_rows / max(now - began, 1e-9)
-                work.context.progress(work.num_rows, total or 0, "rows", rate)  # 0: not known
+                about = max(total, work.num_rows) if total else 0  # 0: not known
+                work.context.progress(work.num_rows, about, "rows", rate)
                 work.context.check()
         if writing is not None:
             writing.result()
     _add(work, batch)
-    work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows")
+    work.context.progress(work.num_rows, work.num_rows, "rows")
     work.context.check()
 
 
