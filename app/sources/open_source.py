@@ -85,6 +85,10 @@ def _open(source: str, columns: Mapping[str, str] | None) -> tuple[Rows, int | N
     if path.suffix.lower() == ".json":
         return read_coco(path)
     read = TABLES.get(path.suffix.lower())
+    if path.suffix.lower() == ".zip":
+        raise NearmissError(
+            f"{path.name} is a zip; unpack it and name its folder (exports are read like that too)"
+        )
     if read is None:
         raise NearmissError(
             f"{path.name} is of no known kind; name a folder, .csv, .tsv, .jsonl, .parquet, .tar or COCO's .json"
