@@ -225,10 +225,11 @@ class Nearmiss:
 
     def pairs(self, data_set_id: int, *, words: str = "", split: str = "") -> Iterator[Pair]:
         """All pairs, a page at a time."""
-        after: int | None = 0
+        after: int | str | None = "" if words else 0
+        where = "explore" if words else "pairs"
         while after is not None:
-            query = {"q": words, "split": split, "after": after, "limit": 200}
-            page = self._ask("GET", f"/api/data-sets/{data_set_id}/pairs", params=query)
+            query = {"split": split, "after": after, "limit": 200} | ({"q": words} if words else {})
+            page = self._ask("GET", f"/api/data-sets/{data_set_id}/{where}", params=query)
             yield from (_made(Pair, one) for one in page["items"])
             after = page["next"]
 

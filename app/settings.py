@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -47,6 +47,10 @@ class Settings(BaseSettings):
         default="", description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
+    hub_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="token of the Hugging Face hub, to push checkpoints; shown to nobody",
+    )
     keep_training_days: float = Field(
         default=14.0,
         ge=0,

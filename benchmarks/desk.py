@@ -248,11 +248,11 @@ def browse(address: str) -> dict[str, Any]:
         firsts = [first_page(browser, address) for _ in range(20)]
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(address)
-        page.get_by_role("tab", name="Browse").click()
+        page.get_by_role("tab", name="Explore").click()
         began = time.monotonic()
-        page.wait_for_function("document.querySelectorAll('#nm-browse img').length >= 20")
+        page.wait_for_function("document.querySelectorAll('#nm-explore img').length >= 20")
         page.wait_for_function(
-            "[...document.querySelectorAll('#nm-browse img')].slice(0, 20).every((i) => i.complete)"
+            "[...document.querySelectorAll('#nm-explore img')].slice(0, 20).every((i) => i.complete)"
         )
         thumbnails = 1000 * (time.monotonic() - began)
         times = keys(page)

@@ -4,9 +4,10 @@ What clipcore writes lies in the run's folder; each checkpoint also goes to the 
 can take the run over.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from app.actions.make_labels import make_labels, written_captions
 from app.jobs import lease
 from app.media.snapshots import get_table
 from app.media.store import MediaStore
+from app.report.report_of_run import report_of_run
 from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
 from app.store.models import Image, Job, Model, Preview, Probe, Run, Snapshot
@@ -26,12 +28,14 @@ from clipcore.data import Example, FineTuneData, items
 from clipcore.distributed import start
 from clipcore.errors import LossNotFinite
 from clipcore.events import (
+    BatchSeen,
     EpochDone,
     Evaluated,
     Finished,
     Preparing,
     Previewed,
     Saved,
+    SimilaritiesSeen,
     Started,
     StepDone,
     Swept,
@@ -46,6 +50,7 @@ from worker.context import JobContext, Stopped
 from worker.embed import Results, image_source, vectors_of
 from worker.models import model_config
 from worker.run_folder import RunFolder
+from worker.took import Took, peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,11 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     start()  # with several processes: here the others meet this one
     finished: Finished | None = None
     metrics: dict[str, float] = {}
+    took = Took()
     for event in _events(context, work, embeddings, stop=context.asked):
         notes.take(event)
         _report(context, work, event)
+        took.see(event)
         if isinstance(event, Evaluated) and event.when == "after":
             metrics = event.metrics
         if isinstance(event, Finished):
@@ -84,7 +91,7 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     if finished is None or finished.checkpoint is None:
         raise Stopped(finished.stopped if finished else "stop")
     key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
-    return lambda session: _write_results(session, work, key, metrics)
+    return lambda session: _write_results(session, work, key, metrics, took)
 
 
 def train_beside(context: JobContext, job: Job) -> None:
@@ -212,10 +219,17 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
         context.report("step", _step_body(event), event.step)
     elif isinstance(event, Evaluated):
         body = {"when": event.when, "metrics": _finite(event.metrics), "histograms": event.histograms}
+        if event.queries is not None:
+            data = json.dumps(asdict(event.queries)).encode()
+            body["queries_key"] = context.media.put(data, kind="evaluations", suffix=".json")
         context.report("evaluated", body, event.step)
         if event.when == "before":
             values = {"metrics_before": _finite(event.metrics)}
             context.write(lambda s: s.execute(update(Run).where(Run.id == work.run.id).values(values)))
+    elif isinstance(event, SimilaritiesSeen):
+        context.report("similarities", {"histograms": event.histograms}, event.step)
+    elif isinstance(event, BatchSeen):
+        context.report("batch", asdict(event), event.step)
     elif isinstance(event, EpochDone):
         context.report("epoch", {"epoch": event.epoch, "coverage": round(event.coverage, 4)})
     elif isinstance(event, Swept):
@@ -237,13 +251,24 @@ def _report(context: JobContext, work: Work, event: TrainingEvent) -> None:
 
 
 def _step_body(event: StepDone) -> dict[str, Any]:
+    """A point is [step, loss, learning rate, logit scale, pairs a second, the loss's parts where there are several]."""
+    point: list[Any] = [
+        event.step,
+        round(event.loss, 5),
+        event.lr,
+        round(event.logit_scale, 3),
+        round(event.pairs_per_s, 1),
+    ]
+    if len(event.parts) > 1:
+        point.append({name: round(value, 5) for name, value in event.parts.items()})
     return {
-        "points": [[event.step, round(event.loss, 5), event.lr]],
+        "points": [point],
         "loss": event.loss,
         "parts": event.parts,
         "lr": event.lr,
         "logit_scale": event.logit_scale,
         "examples_per_s": round(event.pairs_per_s, 1),
+        "memory_bytes": peak_memory_bytes(),
         "eta_s": round(event.eta_s, 1),
         "epoch": event.epoch,
     }
@@ -254,21 +279,29 @@ def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
-def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float]) -> None:
+def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float], took: Took) -> None:
     model = add_model(
         session,
-        name=f"{work.run.name} (from {work.model.name})",
+        name=f"{work.run.name} (from {work.model.name})"[:200],
         location=f"media:{key}",
         licence=work.model.licence,
         run_id=work.run.id,
         parent_id=work.model.id,
     )
-    values = {"metrics_after": _finite(metrics), "result_model_id": model.id, "checkpoint_key": key}
+    values = {
+        "metrics_after": _finite(metrics),
+        "result_model_id": model.id,
+        "checkpoint_key": key,
+        "preflight": work.run.preflight | {"took": took.as_dict()},
+    }
     session.execute(update(Run).where(Run.id == work.run.id).values(values))
     after_commit(session, lambda database: _clear(database, work))
 
 
 def _clear(database: Database, work: Work) -> None:
-    """The result is kept, so that nothing is resumed any more."""
+    """The result is kept, so that nothing is resumed any more; the report is written beside it."""
     forget_checkpoints(MediaStore(database.settings.resolved_media_url), work.run.id)
     shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
+    with database.reading() as session:
+        report = report_of_run(session, run_id=work.run.id)
+    (work.folder / "report.html").write_text(report, encoding="utf-8")

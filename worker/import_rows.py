@@ -32,6 +32,7 @@ from app.sources.rows import Rejected, Row
 from app.sources.vectors import is_vectors_folder, open_vectors
 from app.store.models import DataSet, Job, Model
 from app.store.text import clean
+from app.store.words import index_words
 from worker.context import JobContext
 from worker.embed import forget_images
 from worker.kept_vectors import Places, keep_vectors
@@ -89,6 +90,7 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
         context.report("rejected", work.rejected.keep(context.media))
     if work.again:
         _retire(work)
+    _index_words(context)
     if vectors is not None and work.places is not None:
         model_id: int | None = keep_vectors(
             context, work.data_set_id, vectors, work.places, request.get("model_id")
@@ -201,6 +203,14 @@ def _new_row(row: Row, found: Found, work: Import) -> tuple[NewRow, int | None] 
         work.rejected.add(row.where or row.key, str(error))
         return None
     return NewRow(row.key, *found, text, row.split), row.place
+
+
+def _index_words(context: JobContext) -> None:
+    """After the rows, so that they never wait for it; what comes later is taken in by the reconciler."""
+    num = [1]
+    while num[-1]:
+        context.database_write(lambda session: num.append(index_words(session)))
+        context.check()
 
 
 def _retire(work: Import) -> None:

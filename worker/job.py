@@ -132,6 +132,10 @@ def work_of(kind: str) -> Work:
         from worker.fine_tune import run_fine_tune
 
         return run_fine_tune
+    if kind == "push":
+        from worker.push import push_checkpoint
+
+        return push_checkpoint
     raise NearmissError(f"this worker knows no job of kind {kind!r}; update it")
 
 

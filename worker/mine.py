@@ -19,6 +19,7 @@ from clipcore.mining import Suggestions, fingerprint, mine, write_negatives
 from clipcore.mining import topk as search
 from clipcore.mining.rates import expected_collisions
 from worker.context import JobContext, Stopped
+from worker.duplicates import duplicates_of, write_duplicates
 from worker.embed import Results, Vectors, image_source, vectors_of
 from worker.models import has_towers
 
@@ -50,7 +51,9 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     context.check()
     with context.database.reading() as session:
         facts = read_facts(session, data_set_id, model_id, vectors)
-    found = _mine(context, facts, job)
+    prints = _fingerprints(context, facts)
+    found = _mine(context, facts, job, prints)
+    _keep_duplicates(context, facts, prints, data_set_id)
     disputed = _disputed(facts, found)
     rows = iter([*_rows(facts, found), *disputed])
     done = 0
@@ -108,8 +111,13 @@ def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vecto
     )
 
 
-def _mine(context: JobContext, facts: Facts, job: Job) -> Suggestions:
-    prints = _fingerprints(context, facts)
+def _keep_duplicates(context: JobContext, facts: Facts, prints: Any, data_set_id: int) -> None:
+    image_ids, caption_ids = facts.vectors.image_ids_I.tolist(), facts.vectors.caption_ids_C.tolist()
+    images, captions = duplicates_of(image_ids, facts.image_hashes, prints, caption_ids, facts.captions)
+    context.database_write(lambda session: write_duplicates(session, data_set_id, images, captions))
+
+
+def _mine(context: JobContext, facts: Facts, job: Job, prints: Any) -> Suggestions:
     folder = context.settings.home.resolve() / "mining" / f"job-{job.id}"
     try:
         return mine(

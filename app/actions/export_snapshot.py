@@ -69,10 +69,14 @@ class _Snapshot:
         self.num_sweeps = 1
         self._endings: dict[int, str] = {}
 
-    def rows(self) -> Iterator[Record]:
-        """The pairs, those of an image together, with `file` and `data`; pairs of lost pictures are counted."""
+    def rows(self, *, as_paired: bool = False) -> Iterator[Record]:
+        """The pairs, those of an image together, with `file` and `data`; pairs of lost pictures are counted.
+
+        `as_paired` keeps the snapshot's own order, in which a run numbers its pairs.
+        """
         self.num_lost = 0
-        table = self.pairs.sort_by([("image_id", "ascending"), ("caption_id", "ascending")])
+        by_image = [("image_id", "ascending"), ("caption_id", "ascending")]
+        table = self.pairs if as_paired else self.pairs.sort_by(by_image)
         records = (record for batch in table.to_batches(BATCH) for record in batch.to_pylist())
         for image_id, group in groupby(records, key=lambda record: record["image_id"]):
             found = list(group)
@@ -153,12 +157,13 @@ def _tsv(source: _Snapshot, folder: Path) -> int:
     num = 0
     with (folder / "pairs.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL)  # \r too
-        table.writerow(["filepath", "title", "split"])
-        for row in source.rows():
+        table.writerow(["filepath", "title", "split", "image_id", "caption_id"])
+        for row in source.rows(as_paired=True):
             path = folder / "images" / row["file"]
             if not path.exists():
                 path.write_bytes(row["data"])
-            table.writerow([f"images/{row['file']}", row["caption"], row["split"]])
+            ids = [row["image_id"], row["caption_id"]]  # clipcore's: the same ids give the same batches
+            table.writerow([f"images/{row['file']}", row["caption"], row["split"], *ids])
             num += 1
     return num
 
@@ -271,14 +276,24 @@ def _labels(source: _Snapshot) -> dict[int, list[Record]]:
 
 
 def _verdicts(source: _Snapshot, folder: Path) -> int:
-    """verdicts.jsonl: the picture by its hash, the caption by its text."""
+    """verdicts.jsonl: the picture by its hash, the caption by its text, and the ids that pairs.tsv and a run use."""
     num = 0
+    captions = source.captions()
     with (folder / "verdicts.jsonl").open("w", encoding="utf-8") as file:
-        for image_id, labels in _labels(source).items():
-            for label in labels:
-                line = {"image_id": image_id, "image_sha256": source._sha256.get(image_id, ""), **label}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                num += 1
+        for said in source.verdicts.to_pylist():
+            text = captions.get(said["caption_id"])
+            if text is None:
+                continue
+            line = {
+                "image_id": said["image_id"],
+                "caption_id": said["caption_id"],
+                "image_sha256": source._sha256.get(said["image_id"], ""),
+                "caption": text,
+                "verdict": said["answer"],
+                "confidence": said["confidence"],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            num += 1
     return num
 
 

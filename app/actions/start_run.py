@@ -29,8 +29,9 @@ def start_run(
     name: str = "",
     request_key: str | None = None,
     person: str = "",
+    experiment: str | None = None,
 ) -> Run:
-    """The queued run; the same `request_key` again answers the first one.
+    """The queued run; runs of one `experiment` are the arms of one comparison. The same `request_key` again answers the first one.
 
     `snapshot_id` trains on older data and verdicts; `processes` train together as torchrun starts them, one a GPU.
     Raises NotFound, and NearmissError with the first refusal of the preflight.
@@ -67,6 +68,7 @@ def start_run(
     )
     job.total, job.unit = plan.preflight.steps, "step"
     run = _add(session, job, plan, data_set_id, model_id, snapshot.id, preset if config_yaml is None else "")
+    run.experiment = experiment
     run.name = clean(name, what="name", limit=200) if name else f"{run.preset or 'custom'} {run.id}"
     job.request = {"run_id": run.id, "processes": processes}
     session.flush()
@@ -84,7 +86,9 @@ def _add(
         name="",
         preset=preset,
         config_yaml=plan.config.to_yaml(),
-        preflight={name: value for name, value in plan.report().items() if name != "config_yaml"},
+        preflight={
+            name: value for name, value in plan.report().items() if name not in ("config_yaml", "code")
+        },
     )
     session.add(run)
     session.flush()

@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.actions.export_verdicts import export_verdicts
 from app.actions.import_data_set import Originals, import_again, import_data_set
 from app.actions.start_mining import start_mining
+from app.actions.verdict_files import write_verdicts
 from app.api.access import ASKS_ITSELF, MAX_ID, SERVER_ADMIN, Caller, Db, Id, Person, demand_rows
 from app.errors import NearmissError
 from app.jobs.view import JobView, get_job, view_job
@@ -161,7 +161,7 @@ def verdicts_file(data_set_id: Id, database: Db) -> StreamingResponse:
     """The standing verdicts as `clipcore` reads them."""
     with database.reading() as session:
         get_data_set(session, data_set_id)
-        lines = list(export_verdicts(session, data_set_id=data_set_id))
+        lines = list(write_verdicts(session, data_set_id, format="jsonl"))
     named = {"Content-Disposition": f'attachment; filename="verdicts-{data_set_id}.jsonl"'}
     return StreamingResponse(iter(lines), media_type="application/jsonl", headers=named)
 

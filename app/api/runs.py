@@ -1,5 +1,7 @@
 """Fine-tunes: the preview of what would happen, the start, and everything to watch."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,6 +14,7 @@ from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.rights import demand
 from app.actions.start_run import start_run
+from app.actions.view_run import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.api.access import (
     ANYBODY,
     ASKS_ITSELF,
@@ -25,7 +28,6 @@ from app.api.access import (
 )
 from app.api.checkpoints import zip_of_folder
 from app.api.jobs import Verb, steer_job
-from app.api.run_views import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.errors import NotFound
 from app.jobs.view import JobView
 from app.media.store import MediaStore
@@ -35,6 +37,7 @@ from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run, page_of_runs
 
 router = APIRouter(prefix="/api")
+NAMES = Path(__file__).parent / "open_clip_names.json"
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -80,6 +83,13 @@ def new_model(body: NewModel, database: Db, caller: Caller) -> list[ModelView]:
     with database.transaction() as session:
         add_model(session, name=name, location=body.location, pretrained=body.pretrained)
     return models(database, caller)
+
+
+@router.get("/open-clip-models", dependencies=[ANYBODY])
+def open_clip_models() -> dict[str, list[str]]:
+    """open_clip's architectures with the tags of their weights, as `docs/make_open_clip_names.py` found them."""
+    found: dict[str, list[str]] = json.loads(NAMES.read_text(encoding="utf-8"))
+    return found
 
 
 @router.get("/presets", dependencies=[ANYBODY])

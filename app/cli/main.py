@@ -103,6 +103,39 @@ def export(
     run(data_set, to, format=format, snapshot=snapshot)
 
 
+@cli.command("export-verdicts")
+def export_verdicts(
+    data_set: str,
+    to: str = typer.Option(..., help="the file to write"),
+    format: str = typer.Option("jsonl", help="jsonl, parquet, csv, triplet, labeled-pair or n-tuple"),
+    num_negatives: int = typer.Option(3, min=1, max=20, help="negatives a row of n-tuple"),
+) -> None:
+    """Write the standing verdicts: jsonl, parquet and csv come back exactly with import-verdicts."""
+    from app.cli.verdicts import export_verdicts as run
+
+    run(data_set, to, format=format, num_negatives=num_negatives)
+
+
+@cli.command("import-verdicts")
+def import_verdicts(
+    data_set: str,
+    source: str,
+    image: str = typer.Option("", help="the column of the picture's name"),
+    caption: str = typer.Option("", help="the column of the caption"),
+    verdict: str = typer.Option("", help="the column of the verdict"),
+    confidence: str = typer.Option("", help="the column of the confidence"),
+    person: str = typer.Option("", help="the column of the person"),
+    time: str = typer.Option("", help="the column of the time"),
+    word: list[str] = typer.Option([], help="what a word of another tool means: good=match"),  # noqa: B008  typer's way
+) -> None:
+    """Take verdicts over from JSONL, Parquet, CSV or TSV of this or another tool."""
+    from app.cli.verdicts import import_verdicts as run
+
+    columns = {"image": image, "caption": caption, "verdict": verdict}
+    columns |= {"confidence": confidence, "person": person, "time": time}
+    run(data_set, source, columns={role: c for role, c in columns.items() if c}, words=word)
+
+
 @cli.command("add-model")
 def add_model(
     location: str,
@@ -151,7 +184,9 @@ def doctor() -> None:
 )
 def finetune(context: typer.Context) -> None:
     """Fine-tune from a YAML file without database or page: nearmiss finetune run.yaml --pairs pairs.tsv."""
-    os.execv(sys.executable, [sys.executable, "-m", "clipcore", *context.args])
+    from app.cli.finetune import run
+
+    run(context.args)
 
 
 cli.add_typer(runs, name="runs")

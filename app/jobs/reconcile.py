@@ -16,6 +16,7 @@ from app.jobs.send import wake
 from app.jobs.states import HELD
 from app.store.database import Database, epoch_s
 from app.store.models import Job
+from app.store.words import index_words
 
 log = logging.getLogger(__name__)
 OUTAGE_S = 2.0  # a pass that is later than this had no database before
@@ -79,6 +80,8 @@ class Reconciler(threading.Thread):
             try:
                 with self._database.transaction() as session:
                     reconcile(session, expiring=self._may_expire())
+                with self._database.transaction() as session:
+                    index_words(session)
             except Exception:
                 log.exception("reconciling failed; trying again in %s s", self._every_s)
                 continue

@@ -24,6 +24,7 @@ THUMBNAILS_PX = (256, 512)
 WORKING_PX = 2 * max(THUMBNAILS_PX)  # larger pictures are reduced to about this as they are decoded
 MAX_PIXELS = 60_000_000  # a 60-megapixel photograph; a 10,000 × 10,000 bomb is over it
 MAX_BYTES = 64 * 2**20
+MAX_QUERY_PX = 2048
 QUALITY = 80  # of the WebP thumbnails
 
 
@@ -51,6 +52,17 @@ def check_picture(data: bytes) -> Picture:
         height=height,
         thumbnails=_thumbnails(image),
     )
+
+
+def check_query(data: bytes) -> None:
+    """A picture that somebody brings to search with: its head is read, nothing is decoded. Raises NearmissError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            size = max(image.size)
+    except Exception:
+        raise NearmissError("this is no PNG, JPEG or WebP; bring another picture") from None
+    if size > MAX_QUERY_PX:
+        raise NearmissError(f"the picture is {size:,} px wide or high; bring one of at most {MAX_QUERY_PX:,}")
 
 
 def upright_rgb(data: bytes) -> Image.Image:

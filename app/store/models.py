@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
-JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export"]
+JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push"]
 JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
@@ -191,6 +191,7 @@ class Suggestion(Table):
         _open_index("impact"),
         _open_index("uncertainty"),
         _open_index("shuffle"),
+        _open_index("score"),
         Index("ix_suggestions_image", "image_id", "caption_id"),
         Index("ix_suggestions_caption", "caption_id"),
         Index(
@@ -361,6 +362,85 @@ class Guidelines(Table):
     __table_args__ = (Index("ix_guidelines_data_set", "data_set_id", "id"),)
 
 
+def _standing_tag(name: str, *columns: str, unique: bool = False) -> Index:
+    """Only tags that were not taken off are indexed; what was taken off is history."""
+    stands = text("removed_bulk_id is null")
+    return Index(name, *columns, unique=unique, sqlite_where=stands, postgresql_where=stands)
+
+
+class Tag(Table):
+    """A word of the team's own for images of a data set."""
+
+    __tablename__ = "tags"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[Created]
+    __table_args__ = (UniqueConstraint("data_set_id", "name"),)
+
+
+class ImageTag(Table):
+    """A tag on an image, from the step that put it on to the step that took it off; either is undone as one."""
+
+    __tablename__ = "image_tags"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tags.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    person: Mapped[str] = mapped_column(String(200))
+    bulk_id: Mapped[str] = mapped_column(String(36), index=True)
+    removed_bulk_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    created_at: Mapped[Created]
+    __table_args__ = (_standing_tag("uq_image_tags_standing", "tag_id", "image_id", unique=True),)
+
+
+class Comment(Table):
+    """What a person noted about an image, or about one caption of it."""
+
+    __tablename__ = "comments"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int | None] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    text: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[Created]
+    __table_args__ = (Index("ix_comments_image", "image_id", "id"),)
+
+
+class DuplicateGroup(Table):
+    """Images or captions that are near duplicates of each other, as the latest mining found them."""
+
+    __tablename__ = "duplicate_groups"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(10))  # image or caption
+    members_hash: Mapped[str] = mapped_column(
+        String(64)
+    )  # of the ids: a settled group that stays the same stays settled
+    size: Mapped[int]
+    settled: Mapped[str | None] = mapped_column(String(10))  # same, different or one: how a person settled it
+    bulk_id: Mapped[str | None] = mapped_column(String(36))  # of the verdicts that came with it
+    retired_pairs: Mapped[list[int]] = mapped_column(JSON, default=list)  # ids, for the undo
+    person: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[Created]
+    __table_args__ = (
+        UniqueConstraint("data_set_id", "kind", "members_hash"),
+        CheckConstraint("kind in ('image', 'caption')", name="kind"),
+        CheckConstraint("settled in ('same', 'different', 'one')", name="settled"),
+        Index("ix_duplicate_groups_page", "data_set_id", "kind", "id"),
+    )
+
+
+class Duplicate(Table):
+    """A member of a group: an image's or a caption's id."""
+
+    __tablename__ = "duplicates"
+    group_id: Mapped[int] = mapped_column(
+        ForeignKey("duplicate_groups.id", ondelete="CASCADE"), primary_key=True
+    )
+    item_id: Mapped[int] = mapped_column(Id, primary_key=True, index=True)
+
+
 class Snapshot(Table):
     """Frozen data and verdicts, named by the hash of their content (Parquet in the media store)."""
 
@@ -441,6 +521,7 @@ class Run(Table):
     metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result_model_id: Mapped[int | None] = mapped_column(Id)
     checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
+    experiment: Mapped[str | None] = mapped_column(String(36), index=True)  # arms of one comparison share it
     created_at: Mapped[Created]
 
 

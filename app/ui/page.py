@@ -9,7 +9,7 @@ HEADER = """
 </div>
 """
 TABS = (
-    ("Browse", "nm-browse"),
+    ("Explore", "nm-explore"),
     ("Curate", "nm-curate"),
     ("Fine-tune", "nm-tune"),
     ("Runs", "nm-runs"),
@@ -20,6 +20,8 @@ HEAD = """
 <link rel="stylesheet" href="/page/style.css">
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
+<link rel="stylesheet" href="/page/runs.css">
+<link rel="stylesheet" href="/page/explore.css">
 <link rel="stylesheet" href="/page/desk.css">
 <script type="module" src="/page/app.js"></script>
 """

@@ -19,7 +19,9 @@ from app.store.database import Database
 from app.store.models import (
     BulkCheck,
     Caption,
+    Comment,
     DataSet,
+    DuplicateGroup,
     Grant,
     Image,
     Job,
@@ -56,6 +58,7 @@ FOREIGN_BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/verdicts/undo"): {"uuid": UUID[:-1] + "8", "retracts": UUID[:-1] + "2"},
     ("POST", "/api/runs"): {"data_set_id": 2, "model_id": 1},
     ("POST", "/api/runs/preview"): {"data_set_id": 2, "model_id": 1},
+    ("POST", "/api/run-comparisons"): {"data_set_id": 2, "model_id": 1, "request_key": UUID},
 }
 
 
@@ -84,6 +87,8 @@ def _fill(database: Database, number: int, said: str) -> None:
         add(Suggestion(id=n, model_id=n, proposed="match", **row, **numbers))
         add(Verdict(id=n, uuid=UUID[:-1] + str(n), answer="match", person=said, **row))
         add(Probe(id=n, data_set_id=n, text=said))
+        add(Comment(id=n, data_set_id=n, image_id=n, text=said, person=said))
+        add(DuplicateGroup(id=n, data_set_id=n, kind="image", members_hash=str(n), size=2))
         band = {"min_probability": 0.0, "max_probability": 1.0, "target_error": 0.05, "alpha": 0.05}
         last = {"last_suggestion_id": n, "last_verdict_id": n, "slice_size": 1, "sample_ids": [n]}
         about = {"person": said, "bulk_id": str(n), "attempt": 1, "seed": 1, "proposed": "match"}

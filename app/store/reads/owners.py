@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from app.store.models import (
     BulkCheck,
     Caption,
+    Comment,
+    DuplicateGroup,
     Image,
     Job,
     Mend,
@@ -25,6 +27,8 @@ TABLES: dict[str, Any] = {
     "image_id": Image,
     "caption_id": Caption,
     "pair_id": Pair,
+    "comment_id": Comment,
+    "group_id": DuplicateGroup,
     "suggestion_id": Suggestion,
     "verdict_id": Verdict,
     "run_id": Run,

@@ -1,21 +1,22 @@
 // Mounts each view where Gradio has put its root, when its tab is first seen. A link to the desk (?view=…) draws the
 // desk at once, while Gradio still starts, and moves it to its place.
 
-import { browse } from "./browse.js";
 import { curate } from "./curate.js";
 import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
+import { explore } from "./explore.js";
 import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { tune } from "./tune.js";
 
 let runsView = null;
+let tuneView = null;
 
 const VIEWS = {
-  "nm-browse": browse,
+  "nm-explore": explore,
   "nm-curate": (root) => fill(root, early()),
-  "nm-tune": (root) => tune(root, { onStarted: showRun }),
-  "nm-runs": (root) => (runsView = runs(root)),
+  "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
+  "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),
   "nm-data": data,
   "nm-chooser": chooser,
 };
@@ -32,6 +33,12 @@ function showRun(run) {
   address.searchParams.set("run", run.id);
   history.replaceState(null, "", address);
   const wait = () => (runsView ? runsView.refresh().then(() => runsView.watch(run.id)) : setTimeout(wait, 50));
+  wait();
+}
+
+function again(run) {
+  openTab("Fine-tune");
+  const wait = () => (tuneView?.presets ? tuneView.again(run) : setTimeout(wait, 50));
   wait();
 }
 

@@ -4,6 +4,7 @@ import { get, post } from "./api.js";
 import { importForm } from "./import.js";
 import { fill, h, notice, number, percent, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
+import { verdictFiles } from "./verdict_files.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
 const FORMATS = [["parquet", "Parquet (Hugging Face)"], ["tsv", "TSV (open_clip)"], ["webdataset", "WebDataset shards"], ["sentence-transformers", "sentence-transformers"]];
@@ -21,6 +22,7 @@ class Data {
     this.root = root;
     this.list = h("ul", { class: "nm-sets" });
     this.form = importForm();
+    this.files = new Map();
     this.answer = h("div", { "aria-live": "polite" });
     this.formats = new Map(); // chosen format by data set, kept while the list is drawn again
     this.location = h("input", { id: "nm-location", placeholder: "ViT-B-32, hf-hub:OWNER/NAME or local-dir:/FOLDER", autocomplete: "off" });
@@ -87,8 +89,15 @@ class Data {
       job("Suggestions", set.mining_job),
       job("Export", set.export_job, archive),
       h("div", { class: "nm-tools" }, mine, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
+  }
+
+  // One element a data set, so that a refresh of the list does not close what somebody is at.
+  filesOf(set) {
+    if (!this.files.has(set.id)) this.files.set(set.id, verdictFiles(set));
+    return this.files.get(set.id);
   }
 
   async again(set) {
