@@ -74,7 +74,7 @@ class Postgres:
                     return
                 time.sleep(0.1)
             time.sleep(0.2)  # the killed one's children still hold its memory
-        raise SystemExit("Postgres does not start")
+        raise RuntimeError("Postgres does not start")
 
     def kill(self) -> None:
         """kill -9 of the server; its children end when they notice."""
@@ -100,7 +100,7 @@ class Installation:
         with (self.home / "up.log").open("wb") as log:
             command = [sys.executable, "-m", "app.cli.main", "up"]
             self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
-        self.wait("the page", lambda: self.get("/healthz"), timeout_s=180)
+        self.wait("the page", lambda: self.get("/healthz"), timeout_s=600)
 
     def get(self, path: str, *, timeout_s: float = 20) -> Any:
         """The JSON of a route. Raises OSError while the web is away."""
@@ -118,9 +118,9 @@ class Installation:
     def command(self, *arguments: str) -> str:
         """The output of `nearmiss …` beside it."""
         command = [sys.executable, "-m", "app.cli.main", *arguments]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
-            raise SystemExit(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
+            raise RuntimeError(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
         return done.stdout
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
@@ -133,7 +133,7 @@ class Installation:
             except (OSError, ValueError, http.client.HTTPException):
                 pass
             time.sleep(0.1)
-        raise SystemExit(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
+        raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
 
     def weights(self, run_id: int) -> bytes:
         """The safetensors file of a finished run."""

@@ -36,8 +36,8 @@ LEASE_S = 3.0
 NUM_SEEDS = 2
 SETTINGS = {
     "epochs": 1000,
-    "max_steps": 120,
-    "save_every_s": 0.3,
+    "max_steps": 60,
+    "save_every_s": 0.5,
     "batch": {"size": 16, "micro_batch": 6},
     "evaluation": {"sweep": 0},
 }
@@ -56,6 +56,13 @@ TARGETS = {
     "broker": "valkey-server",
     "database": "",
 }
+SHARES = (
+    25,
+    10,
+    15,
+    25,
+    25,
+)  # a training process needs some seconds to begin: killed more often it would never train
 
 
 def main() -> int:
@@ -63,6 +70,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--pause", type=float, default=6.0, help="mean seconds between kills")
+    parser.add_argument(
+        "--minutes", type=float, default=120.0, help="end the killing then, however many there were"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-write", action="store_true")
     given = parser.parse_args()
@@ -74,7 +84,7 @@ def main() -> int:
         campaign = Campaign(nearmiss, postgres, random.Random(given.seed))
         campaign.prepare()
         began = time.monotonic()
-        campaign.disturb(given.kills, given.pause)
+        campaign.disturb(given.kills, given.pause, given.minutes)
         campaign.settle()
         figures = campaign.judge()
         minutes = round((time.monotonic() - began) / 60, 1)
@@ -130,7 +140,7 @@ class Campaign:
     def _undisturbed(self, seed: int) -> str:
         began = time.monotonic()
         run_id = self._submit(f"undisturbed-{seed}", seed)
-        self.nearmiss.wait("the undisturbed run", lambda: self._state(run_id) == "finished", timeout_s=300)
+        self.nearmiss.wait("the undisturbed run", lambda: self._state(run_id) == "finished", timeout_s=1200)
         self.run_s = time.monotonic() - began
         return hashlib.sha256(self.nearmiss.weights(run_id)).hexdigest()
 
@@ -166,7 +176,7 @@ class Campaign:
                 return ask()
             except urllib.error.HTTPError as error:
                 if error.code < 500:
-                    raise SystemExit(f"refused: {error.read().decode()}") from None
+                    raise RuntimeError(f"refused: {error.read().decode()}") from None
             except AWAY:
                 pass
             time.sleep(0.2)
@@ -214,15 +224,16 @@ class Campaign:
 
     # -- the killer ------------------------------------------------------------------------------------------
 
-    def disturb(self, kills: int, pause_s: float) -> None:
+    def disturb(self, kills: int, pause_s: float, minutes: float) -> None:
         """Kills one thing after the other while both clients work."""
         self.clients = [threading.Thread(target=work) for work in (self._judge_pictures, self._submit_runs)]
         for client in self.clients:
             client.start()
         try:
-            while self.killed.total() < kills:
+            give_up = time.monotonic() + 60 * minutes
+            while self.killed.total() < kills and time.monotonic() < give_up:
                 time.sleep(self.chance.uniform(0.3, 1.7) * pause_s)
-                self._kill(self.chance.choice(list(TARGETS)))
+                self._kill(self.chance.choices(list(TARGETS), weights=SHARES)[0])
         finally:
             self.stopped.set()
 
@@ -241,10 +252,10 @@ class Campaign:
         """Both clients have their last answer, and every run has ended."""
         for client in self.clients:
             client.join()
-        limit_s = 120 + 20 * self.run_s
+        limit_s = 300 + 10 * self.run_s
         try:
             self.nearmiss.wait("the end of all runs", lambda: not self._open(), timeout_s=limit_s)
-        except SystemExit as error:
+        except RuntimeError as error:
             print(error)
 
     # -- the judge -------------------------------------------------------------------------------------------
@@ -256,6 +267,7 @@ class Campaign:
             jobs = connection.execute(
                 text(
                     "select j.request_key, j.state, r.id, r.checkpoint_key from runs r join jobs j on j.id = r.job_id"
+                    " where j.request_key is not null"
                 )
             ).all()
             ends = dict(

@@ -24,6 +24,7 @@ CONFIRM = (
     ("full_all@300", "full_plain"),
     ("full_sham_all@300", "full_plain"),
     ("full_all@pool", "full_plain"),
+    ("full_attract@pool", "full_plain"),
 )
 DRAWS = 4000
 Row = dict[str, Any]  # arm → what value_measure found, of one seed
@@ -43,10 +44,13 @@ def report(rows: list[Row], *, write: bool, **about: Any) -> None:
     if not write:
         return
     mixes = {f"{a} − {b}": compare(rows, a, b, at="mix") for a, b in CONFIRM if {a, b} <= known}
-    other = {f"{a} − {b}": compare(rows, a, b, at="other_style") for a, b in CONFIRM if {a, b} <= known}
+    other, new = (
+        {f"{a} − {b}": compare(rows, a, b, at=at) for a, b in CONFIRM if {a, b} <= known}
+        for at in ("other_style", "new_things")
+    )
     figures = _figures(means, confirm, rows)
     path = write_result(
-        "value", figures, arms=means, confirmatory=confirm, at_the_recommended_mix=mixes, other_style=other,
+        "value", figures, arms=means, confirmatory=confirm, at_the_recommended_mix=mixes, other_style=other, new_things=new,
         against_plain=against, density=[row["plain"]["density"] for row in rows], seeds=len(rows), **about,
     )  # fmt: skip
     plots(means, against, confirm, ROOT / "docs" / "plots")
@@ -61,6 +65,7 @@ def summary(found: list[Row]) -> Row:
         "r@5": _mean([(f["i2t_r@5"] + f["t2i_r@5"]) / 2 for f in found]),
         "retention": _mean([f["retention_map_at_r"] for f in found]),
         "other_style": _mean([np.mean(f["other_style"]["ap"]) for f in found]),
+        "new_things": _mean([np.mean(f["new_things"]["ap"]) for f in found]),
         "hard_seen": _mean([f["hard_negatives"].get("seen") for f in found]),
         "hard_unseen": _mean([f["hard_negatives"].get("unseen") for f in found]),
         "mix_share": _mean([f["mix"]["share"] for f in found]),
@@ -73,7 +78,7 @@ def summary(found: list[Row]) -> Row:
 
 
 def compare(rows: list[Row], arm: str, against: str, *, at: str = "") -> dict[str, float]:
-    """Mean gain in mAP@R, its 95 % interval by bootstrap over seeds and components within them, paired per query."""
+    """Mean gain in mAP@R, its 95 % interval by bootstrap over seeds and subjects within them, paired per query."""
     one, two = ([_part(row[name], at) for row in rows] for name in (arm, against))
     gains = [
         (np.array(a["ap"]) - np.array(b["ap"]), np.array(a["cluster"])) for a, b in zip(one, two, strict=True)
@@ -103,16 +108,16 @@ def tables(means: Row, confirm: dict[str, dict[str, float]]) -> str:
         return "\n".join(rows)
     rows += [
         "",
-        "| arm | mAP@R | R@1 | hard negatives, seen kinds | unseen kinds | other style | kept | mix: share "
+        "| arm | mAP@R | R@1 | hard negatives, seen kinds | unseen kinds | new things | other style | kept | mix: share "
         "| mAP@R | other style | kept | labels of the first seed: match / no match |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, m in means.items():
         of = m["labels"][0]
         said = f"{of['match']} / {of['no_match']}" if of else "–"
         rows.append(
             f"| {arm} | {m['map_at_r']:.4f} | {m['r@1']:.3f} | {_n(m['hard_seen'])} | {_n(m['hard_unseen'])} | "
-            f"{m['other_style']:.4f} | {m['retention']:.3f} | {m['mix_share']:.2f} | {m['mix_map_at_r']:.4f} | "
+            f"{m['new_things']:.4f} | {m['other_style']:.4f} | {m['retention']:.3f} | {m['mix_share']:.2f} | {m['mix_map_at_r']:.4f} | "
             f"{m['mix_other_style']:.4f} | {m['mix_retention']:.3f} | {said} |"
         )
     return "\n".join(rows)

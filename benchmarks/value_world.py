@@ -3,6 +3,7 @@
 I images, C captions of the world; D embedding, F features before a tower's last projection.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def make_world(seed: int, num: int, towers: Any, kept: dict[tuple[str, str], Ima
     return World(
         captions, trained.pictures, image.numpy(), caption.numpy(), true(trained.signs, captions),
         [(i, int(c)) for i, c in enumerate(own)], trained.signs,
-        [str(hash(p.tobytes())) for p in trained.pictures],
+        [hashlib.sha256(p.tobytes()).hexdigest() for p in trained.pictures],
         np.stack([fingerprint(p) for p in trained.pictures]), galleries,
     )  # fmt: skip
 

@@ -43,7 +43,7 @@ RENDER_PX = 96
 MOST_A_SUBJECT = (
     6  # drawings of one subject that are trained on, or "judge" alone would be true of 18 pictures
 )
-KNOWN_SHARE = 0.3  # of the subjects: their OpenMoji drawings are the base's, never a world's
+KNOWN_SHARE = 0.4  # of the subjects: their OpenMoji drawings are the base's, never a world's
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
             partial / "state.safetensors",
         )
         values = state.values | {"sha256": _sha256(partial / "state.safetensors")}
+        values |= {"own_sha256": _hash_of(values)}
         (partial / "state.json").write_text(json.dumps(values), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _sync(path)
@@ -90,12 +91,19 @@ def load_checkpoint(folder: Path) -> tuple[State | None, list[str]]:
     for path in checkpoints(folder):
         try:
             values = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if _sha256(path / "state.safetensors") != values["sha256"]:
+            if (
+                values.pop("own_sha256") != _hash_of(values)
+                or _sha256(path / "state.safetensors") != values["sha256"]
+            ):
                 raise ValueError("its hash does not match")
             return State(load_file(path / "state.safetensors"), values), remarks
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             remarks.append(f"Checkpoint {path.name} is damaged ({error}); going back to the one before.")
     return None, remarks
+
+
+def _hash_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

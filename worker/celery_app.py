@@ -17,8 +17,6 @@ from app.settings import get_settings
 from app.store.database import Database
 from worker.supervise import Supervisor
 
-VISIBILITY_S = 7 * 86400  # past it Redis hands out a second copy; the lease turns that one away
-
 settings = get_settings()
 app = Celery("nearmiss", broker=settings.resolved_broker_url)
 app.conf.update(
@@ -28,7 +26,7 @@ app.conf.update(
     task_reject_on_worker_lost=False,
     worker_prefetch_multiplier=1,
     task_ignore_result=True,
-    broker_transport_options={"visibility_timeout": VISIBILITY_S},
+    broker_transport_options={"visibility_timeout": settings.visibility_s},
     broker_connection_retry_on_startup=True,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=False,

@@ -47,7 +47,7 @@ from clipcore.labels import PairLabels
 from clipcore.learner import Embeddings
 from worker.checkpoints import fetch_checkpoints, forget_checkpoints, keep_checkpoint
 from worker.context import JobContext, Stopped
-from worker.embed import Results, image_source, vectors_of
+from worker.embed import Results, Vectors, image_source, vectors_of
 from worker.models import model_config
 from worker.run_folder import RunFolder
 from worker.took import Took, peak_memory_bytes
@@ -91,7 +91,7 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
     if finished is None or finished.checkpoint is None:
         raise Stopped(finished.stopped if finished else "stop")
     key = context.media.put_folder(finished.checkpoint, kind="checkpoints")
-    return lambda session: _write_results(session, work, key, metrics, took)
+    return lambda session: _write_results(session, work, key, metrics, took, notes)
 
 
 def train_beside(context: JobContext, job: Job) -> None:
@@ -125,13 +125,17 @@ def _events(
 def _load(context: JobContext, job: Job) -> Work:
     with context.database.reading() as session:
         run = session.scalars(select(Run).where(Run.job_id == job.id)).one()
-        model = session.scalars(select(Model).where(Model.id == run.model_id)).one()
-        snapshot = session.scalars(select(Snapshot).where(Snapshot.id == run.snapshot_id)).one()
-        probes = session.scalars(
-            select(Probe).where(Probe.data_set_id == run.data_set_id).order_by(Probe.id)
-        ).all()
-        gone = select(Image.id).where(Image.data_set_id == run.data_set_id, Image.erased_at.is_not(None))
-        erased = set(session.scalars(gone))
+        return work_of_run(context, session, run)
+
+
+def work_of_run(context: JobContext, session: Session, run: Run) -> Work:
+    """What `run` (a row, or one that is never written) trains on; what was erased since its snapshot is left out."""
+    model = session.scalars(select(Model).where(Model.id == run.model_id)).one()
+    snapshot = session.scalars(select(Snapshot).where(Snapshot.id == run.snapshot_id)).one()
+    watched = select(Probe).where(Probe.data_set_id == run.data_set_id).order_by(Probe.id)
+    probes = session.scalars(watched).all()
+    gone = select(Image.id).where(Image.data_set_id == run.data_set_id, Image.erased_at.is_not(None))
+    erased = set(session.scalars(gone))
     config = FineTuneConfig.from_yaml(run.config_yaml)
     where = model_config(context.settings, model)
     config = replace(
@@ -183,9 +187,13 @@ def _watched(probe: Probe) -> WatchedQuery:
 
 def _embeddings(context: JobContext, work: Work) -> Embeddings:
     """The data set's kept vectors in the order of clipcore's items; mining usually has computed them already."""
+    return in_order(work, vectors_of(context, work.run.data_set_id, work.model))
+
+
+def in_order(work: Work, vectors: Vectors) -> Embeddings:
+    """As clipcore takes them."""
     import torch
 
-    vectors = vectors_of(context, work.run.data_set_id, work.model)
     order = items(work.data)
     image_at = {str(id_): place for place, id_ in enumerate(vectors.image_ids_I.tolist())}
     caption_at = {str(id_): place for place, id_ in enumerate(vectors.caption_ids_C.tolist())}
@@ -279,7 +287,9 @@ def _finite(metrics: dict[str, float]) -> dict[str, float | None]:
     return {name: value if value == value else None for name, value in metrics.items()}
 
 
-def _write_results(session: Session, work: Work, key: str, metrics: dict[str, float], took: Took) -> None:
+def _write_results(
+    session: Session, work: Work, key: str, metrics: dict[str, float], took: Took, notes: RunFolder
+) -> None:
     model = add_model(
         session,
         name=f"{work.run.name} (from {work.model.name})"[:200],
@@ -295,11 +305,12 @@ def _write_results(session: Session, work: Work, key: str, metrics: dict[str, fl
         "preflight": work.run.preflight | {"took": took.as_dict()},
     }
     session.execute(update(Run).where(Run.id == work.run.id).values(values))
-    after_commit(session, lambda database: _clear(database, work))
+    after_commit(session, lambda database: _clear(database, work, notes))
 
 
-def _clear(database: Database, work: Work) -> None:
+def _clear(database: Database, work: Work, notes: RunFolder) -> None:
     """The result is kept, so that nothing is resumed any more; the report is written beside it."""
+    notes.log("the result is kept")
     forget_checkpoints(MediaStore(database.settings.resolved_media_url), work.run.id)
     shutil.rmtree(work.folder / "checkpoints", ignore_errors=True)
     with database.reading() as session:

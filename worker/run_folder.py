@@ -28,12 +28,16 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         (path / "config.yaml").write_text(config_yaml, encoding="utf-8")
         (path / "snapshot.json").write_text(json.dumps(snapshot, indent=2) + "\n", encoding="utf-8")
-        self._trackers = Trackers(path, name=name, config_yaml=config_yaml)
+        self._name, self._config_yaml = name, config_yaml
+        self._trackers: Trackers | None = None
 
     def take(self, event: Event) -> None:
         """Keeps what the event says."""
         if isinstance(event, Started):
             self._forget_after(event.resumed_from)
+            self._trackers = Trackers(
+                self.path, name=self._name, config_yaml=self._config_yaml, from_step=event.resumed_from
+            )
             self.log(
                 f"{'resumed from step' if event.resumed_from else 'started at step'} {event.resumed_from}"
             )
@@ -49,11 +53,12 @@ class RunFolder:
             self.log(f"checkpoint of step {event.step}")
         elif isinstance(event, Finished):
             self.log(f"stopped at step {event.step}: {event.stopped}" if event.stopped else "finished")
-            self._trackers.close()
+            if self._trackers is not None:
+                self._trackers.close()
 
     def log(self, text: str) -> None:
         """A line of train.log."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with (self.path / "train.log").open("a", encoding="utf-8") as file:
             file.write(f"{now} {text}\n")
 
@@ -61,7 +66,8 @@ class RunFolder:
         finite = {name: value if value == value else None for name, value in values.items()}
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"what": what, "step": step, **finite}) + "\n")
-        self._trackers.take(what, step, values)
+        if self._trackers is not None:
+            self._trackers.take(what, step, values)
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines of steps that are done again now, and all of an earlier attempt that began anew."""

@@ -8,8 +8,8 @@ from typing import Any
 class Trackers:
     """TensorBoard files beside the run with `pip install nearmiss[tracking]`; W&B when WANDB_PROJECT is set too."""
 
-    def __init__(self, folder: Path, *, name: str, config_yaml: str):
-        self._tensorboard = _tensorboard(folder / "tensorboard")
+    def __init__(self, folder: Path, *, name: str, config_yaml: str, from_step: int):
+        self._tensorboard = _tensorboard(folder / "tensorboard", from_step)
         self._wandb = _wandb(folder, name, config_yaml)
 
     def take(self, what: str, step: int, values: dict[str, float]) -> None:
@@ -28,12 +28,12 @@ class Trackers:
             self._wandb.finish()
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, from_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=from_step + 1 if from_step else None)
 
 
 def _wandb(folder: Path, name: str, config_yaml: str) -> Any:

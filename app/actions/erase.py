@@ -20,7 +20,7 @@ from app.media.snapshots import get_table, put_again
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors, put_vectors
 from app.store.database import Database, after_commit, settings_of
-from app.store.models import Caption, DataSet, Embedding, Image, Pair, Probe, Snapshot, Suggestion
+from app.store.models import Caption, Comment, DataSet, Embedding, Image, Pair, Probe, Snapshot, Suggestion
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def _erase(session: Session, table: type[Image] | type[Caption], rows: Sequence[
     num_pairs = num_snapshots = 0
     for data_set_id in sorted({row.data_set_id for row in rows}):
         own = [row.id for row in rows if row.data_set_id == data_set_id]
+        session.execute(delete(Comment).where(getattr(Comment, side).in_(own)))
         num_pairs += _leave(session, data_set_id, side, own)
         _forget_vectors(session, data_set_id, side, own)
         forget_archives(session, data_set_id=data_set_id)

@@ -1,4 +1,4 @@
-"""`nearmiss finetune run.yaml …`: clipcore's command; a configuration from the page may name this installation's models."""
+"""`nearmiss finetune run.yaml …`: with `--pairs` clipcore's command, else a run without queue and page. A configuration from the page may name this installation's models."""
 
 import os
 import sys
@@ -12,7 +12,9 @@ from app.settings import get_settings
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Becomes `python -m clipcore` with the same arguments."""
+    """Becomes `python -m clipcore` with the same arguments where they name files, else a run on a snapshot of this installation."""
+    if not any(x == "--pairs" or x.startswith("--pairs=") for x in arguments):
+        os.execv(sys.executable, [sys.executable, "-m", "worker.by_hand", *arguments])
     resolved = _model(arguments)
     more = ["--model", resolved] if resolved else []
     os.execv(sys.executable, [sys.executable, "-m", "clipcore", *arguments, *more])

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import typer
 
+from app.actions.first_start import say_first_password
 from app.actions.import_data_set import import_data_set
 from app.broker import start_broker
+from app.cli.gpus import visible_gpus
 from app.demo import NAME
 from app.errors import NearmissError, Unavailable
 from app.settings import Settings, get_settings
@@ -23,7 +24,7 @@ from app.store.reads.data_sets import list_data_sets
 from app.store.schema import migrate
 
 STOP_S = 8.0
-ANSWER_S = 90.0
+ANSWER_S = 600.0  # of a web process that lives; on a busy machine it imports for minutes
 
 
 def run() -> None:
@@ -37,6 +38,7 @@ def run() -> None:
         _say("database")
         database = Database(settings)
         migrate(database.engine)
+        say_first_password(settings)
         if not settings.broker_url:
             _say("broker")
             start_broker(settings, children.start)
@@ -57,25 +59,13 @@ def run() -> None:
 
 def _workers(settings: Settings) -> list[tuple[str, list[str]]]:
     """Names and arguments of the workers: one of each queue, and a further gpu worker for every further GPU."""
-    gpus = _gpus()
+    gpus = visible_gpus()
     num = settings.gpu_workers or max(1, len(gpus))
     found = [("cpu", ["cpu"]), ("search", ["search"])]
     for i in range(num):
-        own = ["--gpus", gpus[i % len(gpus)]] if len(gpus) > 1 else []
+        own = ["--gpus", gpus[i % len(gpus)]] if gpus else []
         found.append((f"gpu-{i + 1}" if num > 1 else "gpu", ["gpu", *own]))
     return found
-
-
-def _gpus() -> list[str]:
-    """The GPUs that this process may use, without a look into torch: CUDA_VISIBLE_DEVICES, else what the driver lists."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [gpu for gpu in chosen.split(",") if gpu.strip()]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20).stdout.splitlines()
-    return [str(i) for i, line in enumerate(listed) if line.startswith("GPU ")]
 
 
 class Children:
@@ -149,10 +139,6 @@ def _wait(settings: Settings, children: Children) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise NearmissError(
-            f"{settings.host} would be open to others and there are no accounts yet; use 127.0.0.1"
-        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
