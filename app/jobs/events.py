@@ -6,6 +6,8 @@
 | step | points: list of [step, loss, learning rate]; loss, parts, logit_scale, examples_per_s, eta_s, epoch |
 | evaluated | when: before, during or after; metrics |
 | saved | key |
+| mined | suggestions, verdicts, false_negatives, collisions_per_epoch, quality |
+| neighbours | key, model_id: what the next mining extends |
 | log | text |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |
 """

@@ -191,6 +191,7 @@ class Suggestion(Table):
         _open_index("shuffle"),
         Index("ix_suggestions_image", "image_id", "caption_id"),
         Index("ix_suggestions_caption", "caption_id"),
+        Index("ix_suggestions_group", "data_set_id", "group_key"),
     )
 
 

@@ -20,6 +20,7 @@ HEAD = """
 <link rel="stylesheet" href="/page/style.css">
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
+<link rel="stylesheet" href="/page/mining.css">
 <script type="module" src="/page/app.js"></script>
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.store.models import Caption, Image, Pair, Suggestion
@@ -49,6 +49,7 @@ class QueueItem:
     score: float
     reasons: list[str]
     group_key: str
+    num_alike: int  # other open suggestions that the answer settles with this one: near duplicates
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _items(session: Session, picked: list[Suggestion]) -> list[QueueItem]:
     texts = _texts(session, [s.caption_id for s in picked])
     own_pairs = _own_pairs(session, [s.image_id for s in picked])
     own_images = _own_images(session, [s.caption_id for s in picked])
+    alike = _alike(session, picked)
     return [
         QueueItem(
             suggestion_id=s.id,
@@ -140,6 +142,7 @@ def _items(session: Session, picked: list[Suggestion]) -> list[QueueItem]:
             score=s.score,
             reasons=s.reasons,
             group_key=s.group_key,
+            num_alike=alike.get(s.group_key, 1) - 1,
         )
         for s in picked
     ]
@@ -148,6 +151,21 @@ def _items(session: Session, picked: list[Suggestion]) -> list[QueueItem]:
 def _texts(session: Session, caption_ids: list[int]) -> dict[int, str]:
     rows = session.execute(select(Caption.id, Caption.text).where(Caption.id.in_(caption_ids)))
     return {row.id: row.text for row in rows}
+
+
+def _alike(session: Session, picked: list[Suggestion]) -> dict[str, int]:
+    """How many candidates are open in each group; a candidate that two models suggested counts once."""
+    keys = {s.group_key for s in picked if s.group_key}
+    if not keys:
+        return {}
+    open_ones = (
+        select(Suggestion.group_key, Suggestion.image_id, Suggestion.caption_id)
+        .where(Suggestion.data_set_id == picked[0].data_set_id, Suggestion.group_key.in_(keys), IS_OPEN)
+        .distinct()
+        .subquery()
+    )
+    rows = session.execute(select(open_ones.c.group_key, func.count()).group_by(open_ones.c.group_key))
+    return {key: num for key, num in rows}
 
 
 def _own_pairs(session: Session, image_ids: list[int]) -> dict[int, list[OwnPair]]:

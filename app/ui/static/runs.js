@@ -4,6 +4,7 @@ import { get, picture, post } from "./api.js";
 import { lineChart } from "./chart.js";
 import { fill, h, notice, number, percent, seconds } from "./dom.js";
 import { histograms } from "./histogram.js";
+import { mineAgain } from "./mining.js";
 import { previews } from "./previews.js";
 import { onDataSet } from "./state.js";
 
@@ -157,6 +158,7 @@ class Runs {
         ["paused", "failed", "cancelled"].includes(run.state) ? act("resume", "Resume") : null,
         ["running", "claimed", "queued"].includes(run.state) ? act("pause", "Pause") : null,
         run.has_checkpoint ? h("a", { class: "nm-button", href: `/api/runs/${run.id}/checkpoint`, download: "" }, "Download checkpoint") : null,
+        mineAgain(run),
       ),
     );
     fill(this.chart, this.points.length > 1 ? [h("h3", {}, "Loss"), lineChart(this.points, { label: "Loss by step" })] : null);
