@@ -9,13 +9,13 @@ COPY requirements.txt pyproject.toml README.md LICENSE NOTICE ./
 
 FROM build AS build-web
 COPY . .
-RUN /opt/nearmiss/bin/pip install --constraint requirements.txt ".[ui]"
+RUN /opt/nearmiss/bin/pip install --constraint requirements.txt ".[ui,s3]"
 
 FROM build AS build-worker
 # a CPU-only PyTorch: --build-arg TORCH_INDEX=…
 ARG TORCH_INDEX=""
 COPY . .
-RUN /opt/nearmiss/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint requirements.txt ".[worker,demo]"
+RUN /opt/nearmiss/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint requirements.txt ".[worker,demo,s3]"
 
 FROM ${BASE_IMAGE} AS run
 RUN useradd --uid 10001 --create-home nearmiss && install -d -o nearmiss /data

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
 
-.PHONY: help run test check format fuzz bench-gpu walk clean
+.PHONY: help run test check format fuzz bench bench-full bench-value bench-gpu walk clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -32,6 +32,17 @@ format: $(VENV)/ready ## format the code
 
 fuzz: $(VENV)/ready ## 50,000 damaged files and odd requests (make fuzz CASES=2000 for a short one)
 	@$(BIN)/python benchmarks/fuzz.py --cases $(or $(CASES),50000)
+
+bench: $(VENV)/ready ## the performance suite at small sizes (at most half an hour; keeps nothing)
+	@$(BIN)/python benchmarks/run.py --quick
+
+bench-full: $(VENV)/ready ## the performance suite at the documented sizes (hours, on a quiet machine; writes results)
+	@$(BIN)/uv pip install -q --python $(BIN)/python -e .[bench]
+	@$(BIN)/python benchmarks/run.py && $(BIN)/python docs/make_tables.py
+
+bench-value: $(VENV)/ready ## does curation help? docs/evidence.md (most of an hour of one core; can be stopped and goes on)
+	@$(BIN)/uv pip install -q --python $(BIN)/python -e .[bench]
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value.py && $(BIN)/python docs/make_tables.py
 
 bench-gpu: $(VENV)/ready ## the training step on a CUDA device against open_clip's accumulation
 	@$(BIN)/python benchmarks/step_gpu.py

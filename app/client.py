@@ -22,6 +22,8 @@ import httpx
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
 Originals = Literal["copied", "referenced"]
+Verb = Literal["cancel", "pause", "resume"]
+ExportFormat = Literal["parquet", "tsv", "webdataset", "sentence-transformers"]
 OVER = ("finished", "failed", "cancelled")
 Found = TypeVar("Found")
 
@@ -128,6 +130,16 @@ class Event:
     other: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Preview:
+    """`rows` say where, image, caption, split, or the reason of a refusal; `problem`: why none could be read."""
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, str]]
+    problem: str
+    other: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
 class Nearmiss:
     """One server. `token` goes out as a bearer token where the server asks for one. Use it in a `with`."""
 
@@ -178,6 +190,11 @@ class Nearmiss:
         wish = {"name": name, "source": source, "columns": dict(columns or {}), "originals": originals}
         return self._job("/api/data-sets", wish | ({"model_id": model_id} if model_id else {}))
 
+    def preview(self, source: str, *, columns: Mapping[str, str] | None = None) -> Preview:
+        """A source's columns and its first rows as an import would read them."""
+        wish = {"source": source, "columns": dict(columns or {})}
+        return _made(Preview, self._ask("POST", "/api/previews", wish))
+
     def import_again(self, data_set_id: int, *, source: str = "") -> Job:
         """Import a changed source again: adds, updates, retires."""
         return self._job(f"/api/data-sets/{data_set_id}/import", {"source": source})
@@ -192,6 +209,14 @@ class Nearmiss:
                 self._send(upload["id"], name, one, upload["chunk_bytes"])
         return f"upload:{upload['id']}"
 
+    def export(self, data_set_id: int, format: ExportFormat = "parquet") -> Job:
+        """Freeze the present state and write it as an archive; `download` it when the job is finished."""
+        return self._job(f"/api/data-sets/{data_set_id}/export", {"format": format})
+
+    def download(self, job_id: int, to: str | Path) -> Path:
+        """The archive of a finished export, written to the file `to`. Raises ApiError (404)."""
+        return self._save(f"/api/jobs/{job_id}/export", Path(to))
+
     def mine(self, data_set_id: int, model_id: int) -> Job:
         """Look for suggestions."""
         return self._job(f"/api/data-sets/{data_set_id}/mine", {"model_id": model_id})
@@ -200,12 +225,23 @@ class Nearmiss:
 
     def pairs(self, data_set_id: int, *, words: str = "", split: str = "") -> Iterator[Pair]:
         """All pairs, a page at a time."""
-        after: int | None = 0
+        after: int | str | None = "" if words else 0
+        where = "explore" if words else "pairs"
         while after is not None:
-            query = {"q": words, "split": split, "after": after, "limit": 200}
-            page = self._ask("GET", f"/api/data-sets/{data_set_id}/pairs", params=query)
+            query = {"split": split, "after": after, "limit": 200} | ({"q": words} if words else {})
+            page = self._ask("GET", f"/api/data-sets/{data_set_id}/{where}", params=query)
             yield from (_made(Pair, one) for one in page["items"])
             after = page["next"]
+
+    def pair(self, pair_id: int) -> Pair:
+        """One pair. Raises ApiError (404)."""
+        return _made(Pair, self._ask("GET", f"/api/pairs/{pair_id}"))
+
+    def search(self, data_set_id: int, query: str, *, limit: int = 60) -> list[Pair]:
+        """Pairs whose pictures show `query`, by the current model; by words where no search worker answers."""
+        asked = {"q": query, "limit": limit}
+        found = self._ask("GET", f"/api/data-sets/{data_set_id}/search", params=asked)["items"]
+        return [_made(Pair, one) for one in found]
 
     def picture(self, image_id: int, size: Literal["256", "512", "original"] = "original") -> bytes:
         """The bytes of an image or its thumbnail."""
@@ -288,6 +324,14 @@ class Nearmiss:
         """One run. Raises ApiError (404)."""
         return _made(Run, self._ask("GET", f"/api/runs/{run_id}"))
 
+    def steer_run(self, run_id: int, verb: Verb) -> Run:
+        """Cancel, pause or resume it. Raises ApiError (409) where that is too late."""
+        return _made(Run, self._ask("POST", f"/api/runs/{run_id}/{verb}"))
+
+    def checkpoint(self, run_id: int, to: str | Path) -> Path:
+        """The result as open_clip loads it, a zip, written to the file `to`. Raises ApiError (404)."""
+        return self._save(f"/api/runs/{run_id}/checkpoint", Path(to))
+
     def events(self, run_id: int, *, after: int = 0) -> Iterator[Event]:
         """What a run reports, as it reports it, to its end (server-sent events)."""
         query = {"after": after}
@@ -310,6 +354,10 @@ class Nearmiss:
         """One job. Raises ApiError (404)."""
         return _made(Job, self._ask("GET", f"/api/jobs/{job_id}"))
 
+    def cancel(self, job_id: int) -> Job:
+        """Have it stopped; what was done so far stays."""
+        return _made(Job, self._ask("POST", f"/api/jobs/{job_id}/cancel"))
+
     def wait(self, job: Job, *, timeout_s: float = 3600.0, every_s: float = 1.0) -> Job:
         """The job at its end. Raises TimeoutError."""
         until = time.monotonic() + timeout_s
@@ -322,6 +370,17 @@ class Nearmiss:
     def rejected(self, job_id: int) -> str:
         """The rows that an import refused, as CSV: where, reason, remedy. Raises ApiError (404) where none was."""
         return self._answer("GET", f"/api/jobs/{job_id}/rejected").text
+
+    def _save(self, path: str, to: Path) -> Path:
+        """In pieces, however large it is."""
+        with self._http.stream("GET", path) as answer:
+            if answer.is_error:
+                answer.read()
+            _check(answer)
+            with to.open("wb") as file:
+                for part in answer.iter_bytes():
+                    file.write(part)
+        return to
 
     def _job(self, path: str, wish: Mapping[str, Any]) -> Job:
         return _made(Job, self._ask("POST", path, wish)["job"])

@@ -11,7 +11,6 @@ submits to the next task's picture painted, the same drawings.
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import shutil
@@ -91,10 +90,7 @@ def main() -> None:
         "peer": peer.get("name"),
     }
     details = {"sqlite_200k": sqlite, "postgres_1m": postgres, "peer_details": peer}
-    if small:
-        print(json.dumps({"figures": figures, **details}, indent=2))
-    else:
-        write_result("desk", figures, **details)
+    write_result("desk", figures, quick=small, **details)
 
 
 def desk(home: Path, url: str, num_pairs: int, load_s: float) -> dict[str, Any]:
@@ -252,11 +248,11 @@ def browse(address: str) -> dict[str, Any]:
         firsts = [first_page(browser, address) for _ in range(20)]
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(address)
-        page.get_by_role("tab", name="Browse").click()
+        page.get_by_role("tab", name="Explore").click()
         began = time.monotonic()
-        page.wait_for_function("document.querySelectorAll('#nm-browse img').length >= 20")
+        page.wait_for_function("document.querySelectorAll('#nm-explore img').length >= 20")
         page.wait_for_function(
-            "[...document.querySelectorAll('#nm-browse img')].slice(0, 20).every((i) => i.complete)"
+            "[...document.querySelectorAll('#nm-explore img')].slice(0, 20).every((i) => i.complete)"
         )
         thumbnails = 1000 * (time.monotonic() - began)
         times = keys(page)

@@ -81,7 +81,7 @@ class Instance:
 
     def page(self) -> bool:
         with urllib.request.urlopen(self.address, timeout=5) as answer:
-            return b"nm-browse" in answer.read()
+            return b"nm-explore" in answer.read()
 
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)

@@ -278,11 +278,10 @@ def report(
         "recall_at_50_1m": min(million["recall"]) if million else None,
         "peak_mb": full["ours"]["mb"],
     }
-    if given.quick:
-        return print(json.dumps(figures | {"million": million}, indent=2))
     name = "mining_speed" if given.device == "cpu" else f"mining_speed_{given.device}"
-    write_result(name, figures, device=given.device, exact=full, interleaved=checks, million=million)
-    return None
+    write_result(
+        name, figures, quick=given.quick, device=given.device, exact=full, interleaved=checks, million=million
+    )
 
 
 if __name__ == "__main__":

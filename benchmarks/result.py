@@ -23,20 +23,29 @@ PACKAGES = (
 )
 
 
-def write_result(name: str, figures: dict[str, Any], **notes: Any) -> Path:
-    """Prints the figures as a table and writes benchmarks/results/NAME.json."""
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write_result(name: str, figures: dict[str, Any], *, quick: bool = False, **notes: Any) -> Path | None:
+    """Prints the figures as a table and writes benchmarks/results/NAME.json.
+
+    Figures of `quick` sizes never go there: run.py names a folder for them in NEARMISS_QUICK_RESULTS, else none are kept.
+    """
     for key, value in figures.items():
         print(f"{key:<32} {value:.4g}" if isinstance(value, float) else f"{key:<32} {value}")
     result = {
         "machine": machine(),
-        "versions": _versions(),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain") else ""),
+        "versions": versions(),
+        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else ""),
         "command": " ".join(["python", *(str(Path(sys.argv[0])), *sys.argv[1:])]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "figures": figures,
         **notes,
     }
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    folder = os.environ.get("NEARMISS_QUICK_RESULTS") if quick else RESULTS
+    if not folder:
+        return None
+    path = Path(folder) / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -65,7 +74,8 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide a figure."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -75,5 +85,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What git says, stripped; empty when it fails."""
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()

@@ -294,18 +294,16 @@ def main() -> None:
         "max_rel_grad_error_fp32_one_batch": gradient_error(torch.float32, dense=True),
         "h200": None,
     }
-    if given.quick:
-        print(figures)
-    else:
-        write_result(
-            "step",
-            figures,
-            loss_seconds_6144=speed,
-            step_seconds_4096=accumulated,
-            resident_1024={"micro_batches": resident, "of": 2 * len(heavy.parts[0])} | with_room,
-            resident_512=full,
-            sentence_transformers_1024=peer,
-        )
+    write_result(
+        "step",
+        figures,
+        quick=given.quick,
+        loss_seconds_6144=speed,
+        step_seconds_4096=accumulated,
+        resident_1024={"micro_batches": resident, "of": 2 * len(heavy.parts[0])} | with_room,
+        resident_512=full,
+        sentence_transformers_1024=peer,
+    )
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clipcore.arms import labels_of_arm
 from clipcore.config import PRESETS, FineTuneConfig, preset
 from clipcore.data import FineTuneData
 from clipcore.errors import ClipcoreError
-from clipcore.labels import PairLabels, read_labels
+from clipcore.labels import PairLabels, read_captions, read_labels
 from clipcore.preflight import preflight
 
 
@@ -47,9 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     config = _config(given)
     data = _data(given)
-    found = read_labels(given.verdicts) if given.verdicts else []
+    found = read_labels(given.verdicts, config.labels) if given.verdicts else []
+    if given.verdicts:
+        data.extra_captions |= read_captions(given.verdicts)
     labels = PairLabels.for_data(data, found)
     if given.dry_run:
+        labels = labels_of_arm(labels, config.labels.use, seed=config.seed)
         pairs = [(x.image_id, x.caption_id) for x in data.train]
         captions = {x.caption_id: x.caption for x in data.train}
         report = preflight(config, pairs, labels, captions=captions, num_held_out=len(data.held_out))
@@ -57,7 +61,8 @@ def _run(given: argparse.Namespace) -> int:
             print(f"{name}: {value}")
         report.refuse()
         return 0
-    return _train(config, data, labels, given)
+    held_out = PairLabels.for_data(data, found, split="held_out")
+    return _train(config, data, labels, held_out, given)
 
 
 def _data(given: argparse.Namespace) -> FineTuneData:
@@ -81,7 +86,13 @@ def _config(given: argparse.Namespace) -> FineTuneConfig:
     return config
 
 
-def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, given: argparse.Namespace) -> int:
+def _train(
+    config: FineTuneConfig,
+    data: FineTuneData,
+    labels: PairLabels,
+    held_out_labels: PairLabels,
+    given: argparse.Namespace,
+) -> int:
     from clipcore.distributed import rank, start
     from clipcore.events import Evaluated, Finished, Started, StepDone, Swept
     from clipcore.finetune import fine_tune
@@ -95,7 +106,15 @@ def _train(config: FineTuneConfig, data: FineTuneData, labels: PairLabels, given
     signal.signal(signal.SIGINT, ask)
     start()
     stop = lambda: asked[0] if asked else None  # noqa: E731
-    for event in fine_tune(config, data, labels, folder=given.out, cache_folder=given.cache, stop=stop):
+    for event in fine_tune(
+        config,
+        data,
+        labels,
+        held_out_labels=held_out_labels,
+        folder=given.out,
+        cache_folder=given.cache,
+        stop=stop,
+    ):
         if rank() != 0:
             continue
         if isinstance(event, Started):

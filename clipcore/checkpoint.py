@@ -4,6 +4,7 @@ A checkpoint is a folder `step-00000120/` with `state.safetensors` (tensors) and
 the hash of the tensors). It is written under another name, synced, and renamed; two are kept.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipcore.errors import ClipcoreError
+from clipcore.errors import ClipcoreError, DiskFull
 
 KEPT = 2
 
@@ -37,9 +38,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < 1.1 * need:
-        raise ClipcoreError(
-            f"A checkpoint needs {need / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room, then resume."
-        )
+        raise DiskFull(_no_room(need, free))
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -48,6 +47,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
             partial / "state.safetensors",
         )
         values = state.values | {"sha256": _sha256(partial / "state.safetensors")}
+        values |= {"own_sha256": _hash_of(values)}
         (partial / "state.json").write_text(json.dumps(values), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _sync(path)
@@ -56,12 +56,25 @@ def save_checkpoint(folder: Path, state: State) -> Path:
         _sync(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(_no_room(need, shutil.disk_usage(folder).free)) from error
         raise ClipcoreError(
             f"The checkpoint of step {step} could not be written ({error}): the one before is intact."
         ) from error
     for old in checkpoints(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _no_room(need_bytes: int, free_bytes: int) -> str:
+    return (
+        f"The checkpoint needs {_size(need_bytes)}, {_size(free_bytes)} free: make room, then resume;"
+        " the one before is intact."
+    )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -78,12 +91,19 @@ def load_checkpoint(folder: Path) -> tuple[State | None, list[str]]:
     for path in checkpoints(folder):
         try:
             values = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            if _sha256(path / "state.safetensors") != values["sha256"]:
+            if (
+                values.pop("own_sha256") != _hash_of(values)
+                or _sha256(path / "state.safetensors") != values["sha256"]
+            ):
                 raise ValueError("its hash does not match")
             return State(load_file(path / "state.safetensors"), values), remarks
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             remarks.append(f"Checkpoint {path.name} is damaged ({error}); going back to the one before.")
     return None, remarks
+
+
+def _hash_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

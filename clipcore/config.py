@@ -11,6 +11,10 @@ Train = Literal["adapter", "all", "lora", "last_blocks", "image_tower", "text_to
 Treatment = Literal["mask", "attract", "soft"]
 Visible = Literal["owner", "all"]
 Precision = Literal["fp32", "bf16", "fp64"]
+Use = Literal["given", "none", "sham"]
+HEAD_NAMES = (
+    "info_nce", "decoupled", "hn_nce", "debiased", "hard_debiased", "sigmoid", "hinge", "global_contrast",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class LabelsConfig:
         0  # curated wrong images appended for each caption; each costs an image pass
     )
     visible: Visible = "owner"  # who meets an appended negative: its owner, or the whole batch as in NegCLIP
+    use: Use = "given"  # "none" and "sham" (as many on random candidates) are the controls of a comparison
 
 
 @dataclass(frozen=True)
@@ -180,9 +185,9 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 PRESETS: dict[str, dict[str, Any]] = {
     "adapter": {
         "model": {"train": "adapter"},
-        "optimiser": {"lr": 1e-3, "weight_decay": 0.0, "warmup": 0.05},
+        "optimiser": {"lr": 3e-3, "weight_decay": 0.0, "warmup": 0.05},
         "batch": {"size": 512, "micro_batch": 4096},
-        "evaluation": {"sweep": 5},
+        "evaluation": {"sweep": 6, "export_mix": "recommended"},
         "epochs": 30,
     },
     "lora": {

@@ -14,6 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipcore.interval import paired_interval
+
+__all__ = [
+    "HISTOGRAM_EDGES",
+    "PerQuery",
+    "gallery_loss",
+    "geometry",
+    "hard_negative_accuracy",
+    "paired_interval",
+    "rank_queries",
+    "retrieval_metrics",
+    "similarity_histograms",
+]
 CHUNK = 1024
 HISTOGRAM_EDGES = np.linspace(-1.0, 1.0, 51)  # 50 bins of cosine
 Ints = NDArray[np.int64]
@@ -191,27 +204,3 @@ def _direction(query_QD: Tensor, gallery_GD: Tensor, query_L: Tensor, place_L: T
     ]
     kept = count_Q > 0
     return float((torch.cat(parts).double() - positive_Q / count_Q)[kept].mean())
-
-
-def paired_interval(
-    before: NDArray[np.float64], after: NDArray[np.float64], cluster: Sequence[int], *, level: float = 0.95
-) -> tuple[float, float, float]:
-    """(gain, low, high): the mean difference and its bootstrap interval over clusters of queries (scipy, BCa-free)."""
-    from scipy.stats import bootstrap
-
-    sums = np.bincount(np.unique(np.asarray(cluster), return_inverse=True)[1], weights=after - before)
-    sizes = np.bincount(np.unique(np.asarray(cluster), return_inverse=True)[1])
-    gain = float(sums.sum() / sizes.sum())
-    if len(sums) < 2:
-        return gain, float("nan"), float("nan")
-    result = bootstrap(
-        (sums, sizes),
-        lambda s, n, axis=-1: s.sum(axis=axis) / n.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        confidence_level=level,
-        n_resamples=2000,
-        rng=np.random.default_rng(0),
-    )
-    return gain, float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -59,12 +59,54 @@ class Evaluated:
 
     `retention_*` are measured on pairs that no verdict touches; `retention_change` is against the base model.
     `gallery_loss` is InfoNCE over the whole gallery, in nats. `histograms` count cosines in `evaluate.HISTOGRAM_EDGES`.
+    `queries` are the single queries behind map_at_r, before and after: what an interval of a difference needs.
     """
 
     step: int
     when: str
     metrics: dict[str, float]
     histograms: dict[str, list[int]] = field(default_factory=dict)
+    queries: "QueryScores | None" = None
+
+
+@dataclass(frozen=True)
+class SimilaritiesSeen:
+    """Between evaluations, with the previews: `histograms` as in `Evaluated`."""
+
+    step: int
+    histograms: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """The average precision at R of each query, images first, then captions; aligned lists.
+
+    `cluster` numbers the connected components of "is true of": queries of one component are not independent.
+    """
+
+    ids: list[str]  # "image:ID" and "caption:ID"
+    map_at_r: list[float]
+    cluster: list[int]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What the labels say about a cell: own, positive, masked, hard, or appended (a negative that only its row meets)."""
+
+    row: int
+    col: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class BatchSeen:
+    """A look into one batch: cosines of its images (rows) and captions (columns; appended negatives come last)."""
+
+    step: int
+    image_ids: list[str]
+    caption_ids: list[str]
+    cosine: list[list[float]]
+    relations: list[Relation]
 
 
 @dataclass(frozen=True)
@@ -115,4 +157,16 @@ class Finished:
     best_step: int = 0
 
 
-Event = Started | Preparing | StepDone | EpochDone | Evaluated | Previewed | Swept | Saved | Finished
+Event = (
+    Started
+    | Preparing
+    | StepDone
+    | EpochDone
+    | Evaluated
+    | SimilaritiesSeen
+    | BatchSeen
+    | Previewed
+    | Swept
+    | Saved
+    | Finished
+)

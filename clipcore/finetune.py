@@ -9,11 +9,13 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from clipcore.arms import labels_of_arm
 from clipcore.assemble import Assembler, Batch, hard_partners
 from clipcore.batching import Composer
 from clipcore.best import Best, recommend
@@ -31,6 +33,7 @@ from clipcore.events import (
     Preparing,
     Probe,
     Saved,
+    SimilaritiesSeen,
     Started,
     StepDone,
     Swept,
@@ -52,6 +55,7 @@ from clipcore.preflight import preflight
 from clipcore.step import Stepper, under
 from clipcore.towers import Towers, load_towers, num_batch_norms, pick_device, truncated
 from clipcore.weights import copy_of, mixed, put_on, wearing
+from clipcore.xray import look_at_batch
 
 
 def fine_tune(
@@ -76,10 +80,11 @@ def fine_tune(
     open_clip folder. Raises ClipcoreError before anything starts when preflight refuses, and at the first loss that is
     not finite.
     """
-    labels = labels or PairLabels.for_data(data)
+    given = labels or PairLabels.for_data(data)
+    labels = labels_of_arm(given, config.labels.use, seed=config.seed)
     run = _Run(config, data, labels, Path(folder), stop, cache_folder)
     try:
-        yield from run.events(towers, embeddings, probes, held_out_labels or labels)
+        yield from run.events(towers, embeddings, probes, held_out_labels or given)
     finally:
         run.close()
 
@@ -168,6 +173,7 @@ class _Run:
         yield Started(self.total_steps, self.step, remarks)
         if self.step == 0:
             yield from self._evaluated("before")
+            yield from self._batch_seen()
             self.stepper.calibrate(self._batch(self.composer.epoch(0)[0], 0))
         stopped = yield from self._steps()
         if stopped:
@@ -175,6 +181,7 @@ class _Run:
             return
         best_step = yield from self._choose()
         yield from self._evaluated("after")
+        yield from self._batch_seen()
         target = self.folder / "checkpoint"
         if rank() == 0:
             export(self.learner, target)
@@ -233,7 +240,7 @@ class _Run:
                 yield self._step_done(loss, epoch, start, began)
                 if self.step in shown and rank() == 0:
                     with wearing(self.parameters, self.stepper.shown_weights):
-                        yield from self.look.previews(self.step, None, top_k=self.config.evaluation.top_k)
+                        yield from self._glance()
                 reason = agreed(self.stop(), self.device)
                 if reason or time.monotonic() - last_save > self.config.save_every_s:
                     yield self._save()
@@ -283,12 +290,27 @@ class _Run:
                 if "retention_map_at_r" in metrics:
                     before = self.before.get("retention_map_at_r", math.nan)
                     metrics["retention_change"] = metrics["retention_map_at_r"] - before
-                yield Evaluated(self.step, when, metrics, self.look.histograms(gallery))
+                queries = None if when == "during" else self.look.queries(gallery)
+                yield Evaluated(self.step, when, metrics, self.look.histograms(gallery), queries)
                 if when != "during":
                     yield from self.look.previews(self.step, gallery, top_k=self.config.evaluation.top_k)
                 value = self.best.value(metrics) if when == "during" else 0.0
         if when == "during":
             self.best.offer(from_first_rank(value, self.device), self.step, weights or self.parameters)
+
+    def _glance(self) -> Iterator[Event]:
+        """What the probes find, the similarities and a batch, between two evaluations."""
+        gallery = self.look.gallery(self.data.held_out)
+        yield from self.look.previews(self.step, gallery, top_k=self.config.evaluation.top_k)
+        yield SimilaritiesSeen(self.step, self.look.histograms(gallery))
+        yield from self._batch_seen()
+
+    def _batch_seen(self) -> Iterator[Event]:
+        """The first batch of the first epoch, whenever it is looked at."""
+        if rank() == 0 and self.config.evaluation.previews:
+            yield look_at_batch(
+                self.learner, self.items, self._batch(self.composer.epoch(0)[0], 0), self.step
+            )
 
     def _choose(self) -> Generator[Event, None, int]:
         """Puts on the weights to export (the mean, the best, a mix with the base) and says which step they are of."""
@@ -317,7 +339,7 @@ class _Run:
 
     def _preview_steps(self) -> set[int]:
         shown = self.config.evaluation.previews
-        if shown <= 2 or not self.look.probes or not self.data.held_out:
+        if shown <= 2 or not self.data.held_out:
             return set()
         return {round(i * self.total_steps / (shown - 1)) for i in range(1, shown - 1)}
 
@@ -339,8 +361,10 @@ class _Run:
         )
 
     def _fingerprint(self) -> str:
+        """What decides the bits. Where the model lies and what computes are not among it: another machine may go on."""
+        model = replace(self.config.model, name=self.config.model.name.rsplit("/", 1)[-1])
         text = (
-            self.config.to_yaml()
+            replace(self.config, model=model, device="auto", save_every_s=0.0).to_yaml()
             + repr([(x.image_id, x.caption_id) for x in self.examples])
             + repr(self.labels.labels)
         )

@@ -6,7 +6,7 @@ K further negatives that only their owner meets. Numpy only; nothing here knows 
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from clipcore.config import LabelsConfig
 from clipcore.errors import ClipcoreError
 
 if TYPE_CHECKING:
@@ -122,19 +123,28 @@ class PairLabels:
     broken: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     @classmethod
-    def for_data(cls, data: "FineTuneData", labels: Sequence[Label] = (), **options: Any) -> "PairLabels":
-        """Labels joined with the training pairs of `data`; identical captions and identical images are grouped."""
+    def for_data(
+        cls,
+        data: "FineTuneData",
+        labels: Sequence[Label] = (),
+        *,
+        split: Literal["train", "held_out"] = "train",
+        **options: Any,
+    ) -> "PairLabels":
+        """Labels joined with the pairs of a split of `data`; identical captions and identical images are grouped."""
         from clipcore.identical import identical_captions, identical_images
 
+        examples = data.held_out if split == "held_out" else (*data.train, *data.replay)
         return cls(
             labels=labels,
-            pairs=[(x.image_id, x.caption_id) for x in (*data.train, *data.replay)],
-            image_groups=identical_images((*data.train, *data.replay)),
-            caption_groups=identical_captions((*data.train, *data.replay), data.extra_captions),
+            pairs=[(x.image_id, x.caption_id) for x in examples],
+            image_groups=identical_images(examples),
+            caption_groups=identical_captions(examples, data.extra_captions),
             **options,
         )
 
     def __post_init__(self) -> None:
+        self.pairs = list(self.pairs)
         self._image_number: dict[Any, int] = {}
         self._caption_number: dict[Any, int] = {}
         statements = self._collect()
@@ -158,7 +168,9 @@ class PairLabels:
             records = table.to_pylist()
         elif hasattr(table, "to_dict"):
             records = table.to_dict("records")
-        return cls(labels=[_label(record, f"row {i + 1}") for i, record in enumerate(records)], **options)
+        usual = LabelsConfig()
+        found = [_label(record, f"row {i + 1}", usual) for i, record in enumerate(records)]
+        return cls(labels=found, **options)
 
     # -- using -----------------------------------------------------------------------------------------------
 
@@ -312,17 +324,32 @@ def _ranges(start: Ints, stop: Ints) -> Ints:
     return shift + np.arange(length.sum())
 
 
-def read_labels(file: str | Path) -> list[Label]:
-    """The labels of a JSONL, CSV or TSV file. Raises ClipcoreError naming the file or the line."""
-    path = Path(file)
+def read_labels(file: str | Path, config: LabelsConfig | None = None) -> list[Label]:
+    """The labels of a JSONL, CSV or TSV file. Raises ClipcoreError naming the file or the line.
+
+    A line that leaves treatment, weight, margin or visibility open takes the configuration's.
+    """
+    usual = config or LabelsConfig()
+    return [_label(record, where, usual) for where, record in _records(Path(file))]
+
+
+def read_captions(file: str | Path) -> dict[str, str]:
+    """Caption id → text of the lines that carry a `caption`: the words of written negatives, which stand in no pair."""
+    found = [record for _, record in _records(Path(file))]
+    return {str(x["caption_id"]): x["caption"] for x in found if x.get("caption_id") and x.get("caption")}
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, record) of each line."""
     if not path.is_file():
         raise ClipcoreError(f"There is no file {path}: give a JSONL, CSV or TSV file of labels.")
     if path.suffix == ".jsonl":
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [_label(_json(text, i), f"line {i}") for i, text in enumerate(lines, 1) if text.strip()]
+        yield from ((f"line {i}", _json(text, i)) for i, text in enumerate(lines, 1) if text.strip())
+        return
     with path.open(encoding="utf-8-sig", newline="") as text_file:
         reader = csv.DictReader(text_file, delimiter="\t" if path.suffix == ".tsv" else ",")
-        return [_label(record, f"line {i}") for i, record in enumerate(reader, 2)]
+        yield from ((f"line {i}", record) for i, record in enumerate(reader, 2))
 
 
 def _json(text: str, line: int) -> dict[str, Any]:
@@ -335,13 +362,15 @@ def _json(text: str, line: int) -> dict[str, Any]:
     return record
 
 
-def _label(record: dict[str, Any], where: str) -> Label:
+def _label(record: dict[str, Any], where: str, usual: LabelsConfig) -> Label:
     missing = [key for key in ("image_id", "caption_id", "verdict") if not record.get(key)]
     if missing:
         raise ClipcoreError(
             f"{where} lacks {', '.join(missing)}: every label needs image_id, caption_id, verdict."
         )
-    options: dict[str, Any] = {key: record[key] for key in ("treatment", "visible") if record.get(key)}
+    options: dict[str, Any] = {"treatment": usual.match, "visible": usual.visible}
+    options |= {"weight": usual.no_match_weight, "margin": usual.no_match_margin}
+    options |= {key: record[key] for key in ("treatment", "visible") if record.get(key)}
     try:
         options |= {
             k: float(record[k]) for k in ("confidence", "weight", "margin") if record.get(k) not in (None, "")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,12 +12,14 @@ from clipcore.evaluate import (
     gallery_loss,
     geometry,
     hard_negative_accuracy,
+    rank_queries,
     retrieval_metrics,
     similarity_histograms,
 )
-from clipcore.events import Previewed, Probe
+from clipcore.events import Previewed, Probe, QueryScores
 from clipcore.labels import PairLabels
 from clipcore.learner import AdapterLearner, Learner
+from clipcore.mining.calibrate import components
 
 CHUNK = 256
 
@@ -64,6 +67,27 @@ class Look:
         own = _places(self.held_out, gallery)
         return similarity_histograms(gallery.image_ID, gallery.caption_CD, own, hard)
 
+    def queries(self, gallery: Gallery) -> QueryScores:
+        """The single queries behind `map_at_r`, with the components that hold them together."""
+        _, true = self._truths(gallery)
+        images, captions = len(gallery.image_ids), len(gallery.caption_ids)
+        of_image, of_caption = [list[int]() for _ in range(images)], [list[int]() for _ in range(captions)]
+        for image, caption in true:
+            of_image[image].append(caption)
+            of_caption[caption].append(image)
+        edge = components([i for i, _ in true], [c for _, c in true])
+        at_image, at_caption = np.zeros(images, np.int64), np.zeros(captions, np.int64)
+        for (image, caption), cluster in zip(true, edge.tolist(), strict=True):
+            at_image[image] = at_caption[caption] = cluster
+        i2t = rank_queries(gallery.image_ID, gallery.caption_CD, of_image)
+        t2i = rank_queries(gallery.caption_CD, gallery.image_ID, of_caption)
+        return QueryScores(
+            ids=[f"image:{gallery.image_ids[q]}" for q in i2t.query]
+            + [f"caption:{gallery.caption_ids[q]}" for q in t2i.query],
+            map_at_r=np.concatenate([i2t.map_at_r, t2i.map_at_r]).round(5).tolist(),
+            cluster=np.concatenate([at_image[i2t.query], at_caption[t2i.query]]).tolist(),
+        )
+
     def gallery(self, examples: Sequence[Example]) -> Gallery:
         """The images and captions of these pairs, each once."""
         image_ids = list(dict.fromkeys(x.image_id for x in examples))
@@ -86,16 +110,17 @@ class Look:
             found = [ids[i] for i in top.indices.tolist()]
             yield Previewed(step, probe.id, found, [round(v, 4) for v in top.values.tolist()])
 
-    def _retrieval(self, gallery: Gallery) -> dict[str, float]:
+    def _truths(self, gallery: Gallery) -> tuple[set[tuple[int, int]], list[tuple[int, int]]]:
+        """The own pairs, and all that is true, as places (image, caption) in order."""
         overlay = self.labels.for_batch(gallery.image_ids, gallery.caption_ids)
+        own = set(_places(self.held_out, gallery))
+        listed = zip(overlay.row.tolist(), overlay.col.tolist(), overlay.target.tolist(), strict=True)
+        return own, sorted(own | {(r, c) for r, c, target in listed if target > 0})
+
+    def _retrieval(self, gallery: Gallery) -> dict[str, float]:
         image_at = {k: i for i, k in enumerate(gallery.image_ids)}
         caption_at = {k: i for i, k in enumerate(gallery.caption_ids)}
-        own = set(_places(self.held_out, gallery))
-        true = own | {
-            (int(r), int(c))
-            for r, c, t in zip(overlay.row, overlay.col, overlay.target, strict=True)
-            if t > 0
-        }
+        own, true = self._truths(gallery)
         triples = [
             (image_at[x.image_id], caption_at[x.caption_id], caption_at[label.caption_id])
             for x in self.held_out
@@ -104,10 +129,10 @@ class Look:
         ]
         pairs = torch.tensor(sorted(own))
         image, caption = gallery.image_ID, gallery.caption_CD
-        metrics = retrieval_metrics(image, caption, sorted(true))
+        metrics = retrieval_metrics(image, caption, true)
         metrics |= geometry(image[pairs[:, 0]], caption[pairs[:, 1]])
         scale = float(self.learner.towers.model.logit_scale.detach().exp())
-        metrics["gallery_loss"] = gallery_loss(image, caption, sorted(true), scale=scale)
+        metrics["gallery_loss"] = gallery_loss(image, caption, true, scale=scale)
         return metrics | {"hard_negative_accuracy": hard_negative_accuracy(image, caption, triples)}
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clipcore.batching import LARGEST_SHARE, Composer
-from clipcore.config import EvaluationConfig, FineTuneConfig
+from clipcore.config import HEAD_NAMES, EvaluationConfig, FineTuneConfig
 from clipcore.errors import ClipcoreError
 from clipcore.labels import PairLabels
 
@@ -127,6 +127,9 @@ def _refusals(
         found.append(f"The EMA decay is {config.optimiser.ema}: choose 0 (off) or a number just below 1.")
     if not any(config.loss.heads.values()):
         found.append("The loss is empty: give at least one head a weight above 0.")
+    unknown = sorted(set(config.loss.heads) - set(HEAD_NAMES))
+    if unknown:
+        found.append(f"There is no head {unknown[0]!r}: use one of {', '.join(HEAD_NAMES)}.")
     return found
 
 

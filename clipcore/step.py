@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clipcore.assemble import Batch, further
 from clipcore.config import FineTuneConfig
 from clipcore.distributed import share, sum_gradients, world_size
-from clipcore.errors import ClipcoreError
+from clipcore.errors import LossNotFinite
 from clipcore.gradcache import Pass, cached_backward, saved_bytes, seeded
 from clipcore.learner import Learner
 from clipcore.logits import Logits
@@ -70,9 +70,10 @@ class Stepper:
         value = float(cached_backward(passes, loss, num_resident=self._num_resident(passes), device=device))
         if not math.isfinite(value):
             ids = ", ".join(f"{x.image_id} × {x.caption_id}" for x in batch.examples[:8])
-            raise ClipcoreError(
+            raise LossNotFinite(
                 f"The loss is {value} at step {self.number + 1}: lower the learning rate "
-                f"(now {self._next_lr():.2g}); the batch began with {ids}."
+                f"(now {self._next_lr():.2g}); the batch began with {ids}.",
+                [(x.image_id, x.caption_id) for x in batch.examples],
             )
         self._update()
         return value

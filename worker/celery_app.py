@@ -17,8 +17,6 @@ from app.settings import get_settings
 from app.store.database import Database
 from worker.supervise import Supervisor
 
-VISIBILITY_S = 7 * 86400  # past it Redis hands out a second copy; the lease turns that one away
-
 settings = get_settings()
 app = Celery("nearmiss", broker=settings.resolved_broker_url)
 app.conf.update(
@@ -28,27 +26,29 @@ app.conf.update(
     task_reject_on_worker_lost=False,
     worker_prefetch_multiplier=1,
     task_ignore_result=True,
-    broker_transport_options={"visibility_timeout": VISIBILITY_S},
+    broker_transport_options={"visibility_timeout": settings.visibility_s},
     broker_connection_retry_on_startup=True,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=False,
 )
 QUEUE = os.environ.get("NEARMISS_QUEUE", "cpu")
 NAME = f"{QUEUE}@{socket.gethostname()}:{os.getpid()}"
-supervisor = Supervisor(settings, name=NAME, keep_spare=QUEUE == "gpu")
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+NUM_GPUS = len([gpu for gpu in GPUS.split(",") if gpu.strip()]) if QUEUE == "gpu" else 0
+supervisor = Supervisor(settings, name=NAME, queue=QUEUE, num_gpus=NUM_GPUS)
 
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: int) -> None:
-    """A wake-up: claim the row and run it, or leave when it is held, over, or gone."""
-    supervisor.run(job_id)
+    """A wake-up. The best job of the queue is taken, which need not be the one whose submit sent the message."""
+    supervisor.run()
 
 
 @worker_ready.connect
 def _say_hello(**_: Any) -> None:
     database = Database(settings)
     Reconciler(database).start()
-    presence.stay_seen(database, name=NAME, queue=QUEUE)
+    presence.stay_seen(database, name=NAME, queue=QUEUE, gpus=NUM_GPUS)
     supervisor.warm_up()
 
 

@@ -53,12 +53,19 @@ class JobContext:
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def start(self) -> None:
-        """Claimed → running; the heartbeat begins. A lost lease ends the process."""
-        try:
-            with self.database.transaction() as session:
-                lease.start(session, self.job_id, token=self.token)
-        except lease.Lost:
-            os._exit(EXIT_LOST)
+        """Claimed → running; the heartbeat begins. A lost lease ends the process; a database that is away is waited for."""
+        while True:
+            try:
+                with self.database.transaction() as session:
+                    lease.start(session, self.job_id, token=self.token)
+                break
+            except lease.Lost:
+                os._exit(EXIT_LOST)
+            except DBAPIError as error:
+                if self._asked:  # the worker stops: whoever comes next finds the lease run out
+                    os._exit(EXIT_LOST)
+                log.warning("the database is away, waiting to begin: %s", error)
+                time.sleep(1)
         self._thread.start()
 
     def report(self, kind: str, body: dict[str, Any], step: int | None = None) -> None:
@@ -97,7 +104,7 @@ class JobContext:
         if self._asked:
             raise Stopped(self._asked)
 
-    def end(self, write: Callable[[Session], None]) -> None:
+    def end(self, write: Write) -> None:
         """The last transaction: everything still waiting, then `write`. Waits for a database that is away."""
         self._over.set()
         self._thread.join(timeout=30)

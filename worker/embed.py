@@ -47,10 +47,7 @@ class Vectors:
 
 def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
     """The kept vectors, completed by those of items that came since, with progress; raises Stopped."""
-    with context.database.reading() as session:
-        images = session.execute(_living(Image, Image.sha256, data_set_id)).all()
-        captions = session.execute(_living(Caption, Caption.text, data_set_id)).all()
-        kept = _kept(session, context.media, data_set_id, model.id)
+    images, captions, kept = _state(context, data_set_id, model)
     if kept is not None and _covers(kept, [r.id for r in images], [r.id for r in captions]):
         return kept
     if not has_towers(model):
@@ -66,6 +63,25 @@ def vectors_of(context: JobContext, data_set_id: int, model: Model) -> Vectors:
     )
     context.database_write(lambda s: remember(s, data_set_id, model.id, keys, len(images), len(captions)))
     return fresh
+
+
+def kept_vectors(context: JobContext, data_set_id: int, model: Model) -> Vectors | None:
+    """Those that are kept and cover all items of the data set; None: they would have to be computed."""
+    images, captions, kept = _state(context, data_set_id, model)
+    covers = kept is not None and _covers(kept, [r.id for r in images], [r.id for r in captions])
+    return kept if covers else None
+
+
+def _state(
+    context: JobContext, data_set_id: int, model: Model
+) -> tuple[Sequence[Any], Sequence[Any], Vectors | None]:
+    """(id, hash) of the living images, (id, text) of the captions, and the kept vectors, at one moment."""
+    with context.database.reading() as session:
+        return (
+            session.execute(_living(Image, Image.sha256, data_set_id)).all(),
+            session.execute(_living(Caption, Caption.text, data_set_id)).all(),
+            _kept(session, context.media, data_set_id, model.id),
+        )
 
 
 def image_source(media: MediaStore, sha256: str) -> Any:

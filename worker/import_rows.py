@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -21,7 +22,7 @@ from app import demo
 from app.actions.add_model import add_model
 from app.actions.add_rows import NewRow, Place, add_rows, places_of, renew_rows
 from app.actions.import_data_set import place_of, uploads_of
-from app.actions.retire_pairs import retire_page
+from app.actions.retire_pairs import image_ids_of, retire_page
 from app.actions.start_mining import start_mining
 from app.errors import NearmissError
 from app.media.decoders import Decoders
@@ -32,6 +33,7 @@ from app.sources.rows import Rejected, Row
 from app.sources.vectors import is_vectors_folder, open_vectors
 from app.store.models import DataSet, Job, Model
 from app.store.text import clean
+from app.store.words import index_words
 from worker.context import JobContext
 from worker.embed import forget_images
 from worker.kept_vectors import Places, keep_vectors
@@ -54,15 +56,19 @@ class Import:
     places: Places | None = None  # where rows with embeddings came to stand
     seen: set[int] = field(default_factory=set)  # ids of pairs, for a re-import
     changed: set[int] = field(default_factory=set)  # ids of images with other bytes
+    unreadable: set[str] = field(default_factory=set)  # pictures that are named and cannot be read now
+    num_unread: int = 0  # parts of the source that could not be read
     num_rows: int = 0
 
 
 def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
     """Imports `request["source"]` into the data set; a report lists what was refused and why."""
     request = job.request
-    source, roots = place_of(context.settings, str(request["source"]), trusted=bool(request.get("trusted")))
+    with context.database.reading() as session:
+        source, roots = place_of(session, str(request["source"]), trusted=bool(request.get("trusted")))
     vectors = open_vectors(Path(source)) if is_vectors_folder(Path(source)) else None
-    rows, total = open_source(source, columns=request.get("columns"), roots=roots)
+    with _disk():
+        rows, total = open_source(source, columns=request.get("columns"), roots=roots)
     work = Import(context, int(request["data_set_id"]), bool(request.get("again")))
     work.places = Places() if vectors is not None else None
     keep = partial(
@@ -70,7 +76,7 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
         media_url=context.settings.resolved_media_url,
         refer=request.get("originals") == "referenced",
     )
-    with Decoders[Path | bytes, Found](keep) as decoders:
+    with Decoders[Path | bytes, Found](keep) as decoders, _disk():
         _add_all(work, _checked(decoders, rows, work), total)
     if work.num_rows == work.rejected.num:
         first = work.rejected.examples[0] if work.rejected.num else "it holds no pictures with captions"
@@ -79,6 +85,7 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
         context.report("rejected", work.rejected.keep(context.media))
     if work.again:
         _retire(work)
+    _index_words(context)
     if vectors is not None and work.places is not None:
         model_id: int | None = keep_vectors(
             context, work.data_set_id, vectors, work.places, request.get("model_id")
@@ -86,6 +93,17 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
     else:
         model_id = request.get("model_id")
     return lambda session: _after_import(session, context, request, model_id, job.created_by)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that does not give the source becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise NearmissError(
+            f"the source cannot be read on ({error.strerror or error}); check the disk and resume the import"
+        ) from None
 
 
 def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], total: int | None) -> None:
@@ -105,12 +123,13 @@ def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], tot
                 writing, batch, written = writer.submit(_add, work, batch), [], now
             if work.num_rows % REPORT_EVERY == 0:
                 rate = work.num_rows / max(now - began, 1e-9)
-                work.context.progress(work.num_rows, total or 0, "rows", rate)  # 0: not known
+                about = max(total, work.num_rows) if total else 0  # 0: not known
+                work.context.progress(work.num_rows, about, "rows", rate)
                 work.context.check()
         if writing is not None:
             writing.result()
     _add(work, batch)
-    work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows")
+    work.context.progress(work.num_rows, work.num_rows, "rows")
     work.context.check()
 
 
@@ -172,12 +191,17 @@ def _refused(refused: deque[Rejected], work: Import) -> Iterator[None]:
     while refused:
         row = refused.popleft()
         work.rejected.add(row.where, row.reason)
+        work.num_unread += row.unread
+        if work.again and row.key:
+            work.unreadable.add(row.key)
         yield None
 
 
 def _new_row(row: Row, found: Found, work: Import) -> tuple[NewRow, int | None] | None:
     try:
         if isinstance(found, str):
+            if work.again:
+                work.unreadable.add(row.key)
             raise NearmissError(found)
         clean(row.key, what="picture's name", limit=4096)
         text = clean(row.caption, what="caption")
@@ -187,18 +211,27 @@ def _new_row(row: Row, found: Found, work: Import) -> tuple[NewRow, int | None] 
     return NewRow(row.key, *found, text, row.split), row.place
 
 
+def _index_words(context: JobContext) -> None:
+    """After the rows, so that they never wait for it; what comes later is taken in by the reconciler."""
+    num = [1]
+    while num[-1]:
+        context.database_write(lambda session: num.append(index_words(session)))
+        context.check()
+
+
 def _retire(work: Import) -> None:
-    after: int | None = 0
-    num_retired = 0
-    while after is not None:
-        answers: list[tuple[int | None, int]] = []
-
-        def write(session: Session, answers: Any = answers, after: int = after) -> None:
-            answers.append(retire_page(session, data_set_id=work.data_set_id, seen=work.seen, after=after))
-
-        work.context.database_write(write)
-        after, num = answers[-1]
-        num_retired += num
+    """What the source certainly no longer has: not what could not be read just now."""
+    if work.num_unread:
+        said = f"{work.num_unread} parts of the source could not be read, so nothing was retired; mend them and import again"
+        work.context.report("log", {"text": said})
+        return
+    with work.context.database.reading() as session:
+        kept = image_ids_of(session, data_set_id=work.data_set_id, keys=work.unreadable)
+    pages: list[tuple[int | None, int]] = [(0, 0)]
+    retire = partial(retire_page, data_set_id=work.data_set_id, seen=work.seen, keep_images=kept)
+    while (after := pages[-1][0]) is not None:
+        work.context.database_write(lambda s, after=after: pages.append(retire(s, after=after)))  # type: ignore[misc]
+    num_retired = sum(num for _, num in pages)
     said = f"{num_retired} pairs are no longer in the source and were retired"
     work.context.report("log", {"text": f"{said}; {len(work.changed)} pictures changed"})
 

@@ -3,28 +3,37 @@
 It imports torch while it waits, so that a spare one begins at once.
 """
 
+import errno
 import logging
 import sys
+import time
 from collections.abc import Callable
 
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.errors import NearmissError
 from app.jobs import lease
-from app.settings import get_settings
+from app.jobs.expire import crashed
+from app.logs import begin_logs
+from app.logs import job_id as job_in_logs
+from app.settings import Settings, get_settings
+from app.store.database import Database
 from app.store.models import Job
-from clipcore.errors import ClipcoreError
+from clipcore.errors import ClipcoreError, DiskFull
 from worker.context import JobContext, Stopped
+from worker.shortage import is_out_of_memory, no_room, remedy
 from worker.supervise import EXIT_REPORTED
 
+log = logging.getLogger(__name__)
 Work = Callable[[JobContext, Job], Callable[[Session], None]]
 """Does the work and returns what writes its results, in the same transaction that finishes the job."""
 
 
 def main() -> int:
     """The process's exit code: 0 whenever the row says how the job ended."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    begin_logs(get_settings())
     import torch  # noqa: F401  warmed up before the job is known
 
     import worker.fine_tune  # noqa: F401
@@ -32,9 +41,30 @@ def main() -> int:
     line = sys.stdin.readline().split()
     if len(line) != 2:
         return 0  # the worker went away and gave no job
-    context = JobContext(get_settings(), int(line[0]), int(line[1]))
+    job_id, token = int(line[0]), int(line[1])
+    job_in_logs.set(f"job-{job_id}")
+    processes = _processes(get_settings(), job_id)
+    if processes > 1:
+        from worker.together import train_together
+
+        return train_together(job_id, token, processes)
+    context = JobContext(get_settings(), job_id, token)
     context.start()
     return run(context)
+
+
+def _processes(settings: Settings, job_id: int) -> int:
+    database = Database(settings)
+    while True:
+        try:
+            with database.reading() as session:
+                request = session.scalar(select(Job.request).where(Job.id == job_id)) or {}
+            return int(request.get("processes") or 1)
+        except DBAPIError as error:
+            log.warning("the database is away, waiting to begin: %s", error)
+            time.sleep(1)
+        finally:
+            database.close()
 
 
 def run(context: JobContext) -> int:
@@ -49,14 +79,30 @@ def run(context: JobContext) -> int:
         ending = endings[stopped.reason]
         context.end(lambda session: ending(session, job_id, token=token))
         return 0
+    except DiskFull as full:
+        reason = str(full)
+        context.end(lambda session: lease.paused(session, job_id, token=token, reason=reason))
+        return 0
     except (NearmissError, ClipcoreError) as error:
         reason = str(error)
         context.end(lambda session: lease.fail(session, job_id, token=token, reason=reason))
         return EXIT_REPORTED
-    except MemoryError:
-        context.end(
-            lambda s: lease.fail(s, job_id, token=token, reason="out of memory: choose a smaller micro-batch")
-        )
+    except DBAPIError as error:  # reading or writing for itself, not in a heartbeat, which waits
+        log.warning("the database went away: %s", error)
+        what = "the database went away"
+        context.end(lambda session: crashed(session, job_id, token=token, what=what))
+        return EXIT_REPORTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = no_room(error, context.settings.home)
+        context.end(lambda session: lease.paused(session, job_id, token=token, reason=reason))
+        return 0
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = f"out of memory: {remedy(context, job)}"
+        context.end(lambda session: lease.fail(session, job_id, token=token, reason=reason))
         return EXIT_REPORTED
 
     def finish(session: Session) -> None:
@@ -73,14 +119,30 @@ def work_of(kind: str) -> Work:
         from worker.import_rows import import_rows
 
         return import_rows
+    if kind == "export":
+        from worker.export import export_data_set
+
+        return export_data_set
+    if kind == "map":
+        from worker.map import make_map
+
+        return make_map
     if kind == "mine":
         from worker.mine import mine_data_set
 
         return mine_data_set
+    if kind == "rank":
+        from worker.rank_suggestions import rank_suggestions
+
+        return rank_suggestions
     if kind == "fine_tune":
         from worker.fine_tune import run_fine_tune
 
         return run_fine_tune
+    if kind == "push":
+        from worker.push import push_checkpoint
+
+        return push_checkpoint
     raise NearmissError(f"this worker knows no job of kind {kind!r}; update it")
 
 

@@ -18,6 +18,7 @@ from clipcore.mining import Suggestions, mine, write_negatives
 from clipcore.mining.mine import num_across
 from clipcore.mining.rates import expected_collisions
 from worker.context import JobContext
+from worker.duplicates import duplicates_of, write_duplicates
 from worker.embed import Results, Vectors, vectors_of
 from worker.fingerprints import fingerprints_of
 from worker.models import has_towers
@@ -51,7 +52,9 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     context.check()
     with context.database.reading() as session:
         facts = read_facts(session, data_set_id, model_id, vectors)
-    found = _mine(context, facts, job, model_id)
+    prints = fingerprints_of(context, facts.image_hashes)
+    found = _mine(context, facts, job, prints)
+    _keep_duplicates(context, facts, prints, data_set_id)
     disputed = _disputed(facts, found)
     rows = iter([*_rows(facts, found), *disputed])
     done = 0
@@ -110,8 +113,15 @@ def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vecto
     )
 
 
-def _mine(context: JobContext, facts: Facts, job: Job, model_id: int) -> Suggestions:
-    data_set_id, k = int(job.request["data_set_id"]), num_across(facts.pairs)
+def _keep_duplicates(context: JobContext, facts: Facts, prints: Any, data_set_id: int) -> None:
+    image_ids, caption_ids = facts.vectors.image_ids_I.tolist(), facts.vectors.caption_ids_C.tolist()
+    images, captions = duplicates_of(image_ids, facts.image_hashes, prints, caption_ids, facts.captions)
+    context.database_write(lambda session: write_duplicates(session, data_set_id, images, captions))
+
+
+def _mine(context: JobContext, facts: Facts, job: Job, prints: Any) -> Suggestions:
+    data_set_id, model_id = int(job.request["data_set_id"]), int(job.request["model_id"])
+    k = num_across(facts.pairs)
     near = neighbours_of(context, data_set_id, model_id, facts.vectors, k=k) if facts.pairs else None
     return mine(
         facts.vectors.image_ID,
@@ -119,7 +129,7 @@ def _mine(context: JobContext, facts: Facts, job: Job, model_id: int) -> Suggest
         pairs=facts.pairs,
         captions=facts.captions,
         image_hashes=facts.image_hashes,
-        fingerprints=fingerprints_of(context, facts.image_hashes),
+        fingerprints=prints,
         image_split=facts.image_split,
         caption_split=facts.caption_split,
         decided=facts.decided,

@@ -3,6 +3,7 @@
 It is the exception to the job rules: no row, no lease, `-P solo`, and answers that the backend forgets after 60 s.
 """
 
+import base64
 import os
 import socket
 from functools import lru_cache
@@ -15,6 +16,7 @@ from sqlalchemy import select
 
 from app.jobs import presence
 from app.jobs.send import SEARCH
+from app.media.pictures import upright_rgb
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors
 from app.settings import get_settings
@@ -40,9 +42,13 @@ NAME = f"search@{socket.gethostname()}:{os.getpid()}"
 
 @app.task(name=SEARCH)
 def search(
-    data_set_id: int, text: str | None = None, image_id: int | None = None, k: int = 60
+    data_set_id: int,
+    text: str | None = None,
+    image_id: int | None = None,
+    picture: str | None = None,
+    k: int = 60,
 ) -> dict[str, Any]:
-    """Image ids of the data set nearest to the text or the image, best first, with cosines."""
+    """Image ids of the data set nearest to the text, the image, or a picture (base64), best first, with cosines."""
     with database.reading() as session:
         rows = session.scalars(
             select(Embedding).where(Embedding.data_set_id == data_set_id).order_by(Embedding.model_id.desc())
@@ -50,23 +56,30 @@ def search(
         row = rows.first()
         model = None if row is None else session.get(Model, row.model_id)
     if row is None or model is None:
-        return {
-            "image_ids": [],
-            "scores": [],
-            "note": "The data set is not embedded yet: find suggestions first.",
-        }
+        return _nothing("the data set is not embedded yet: find suggestions first")
     ids, vectors = _vectors(row.image_key)
     if image_id is not None:
-        query = vectors[np.flatnonzero(ids == image_id)[0]]
+        place = np.flatnonzero(ids == image_id)
+        if not len(place):
+            return _nothing(f"image {image_id} is not embedded yet: find suggestions again")
+        query = vectors[place[0]]
+    elif picture is not None:
+        query = _embed_picture(model.id, picture)
     else:
         query = _embed_text(model.id, text or "")
     score = vectors @ query
-    best = np.argsort(-score, kind="stable")[:k]
+    k = min(k, len(score))
+    best = np.argpartition(-score, k - 1)[:k] if k else np.zeros(0, np.int64)
+    best = best[np.lexsort((best, -score[best]))]
     return {
         "image_ids": ids[best].tolist(),
         "scores": [round(float(v), 4) for v in score[best]],
         "model": model.name,
     }
+
+
+def _nothing(note: str) -> dict[str, Any]:
+    return {"image_ids": [], "scores": [], "note": note}
 
 
 @lru_cache(maxsize=4)
@@ -81,6 +94,16 @@ def _embed_text(model_id: int, text: str) -> Any:
     towers = _towers(model_id)
     with torch.no_grad():
         return towers.captions(towers.tokens([text]))[0].float().numpy()
+
+
+def _embed_picture(model_id: int, picture: str) -> Any:
+    """The web process has looked at kind and size before; decoding checks them again."""
+    import torch
+
+    towers = _towers(model_id)
+    image = upright_rgb(base64.b64decode(picture))
+    with torch.no_grad():
+        return towers.images(towers.transform(image)[None])[0].float().numpy()
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Claims a job and runs it in an executed process; says why when that process dies.
+"""Claims the best waiting job and runs it in an executed process; says why when that process dies.
 
 A spare process with torch already imported waits for the next job (import: about 7 s on two cores). It has imported
 and done nothing else, takes one job, and ends with it.
@@ -11,14 +11,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.jobs import lease
+from app.jobs.expire import crashed
 from app.settings import Settings
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
 GRACE_S = 100.0  # between asking a job to save and killing it; compose grants 120
+BEGINS_WITHIN_S = 300.0  # how long a claimed job's process may import before its lease is left to run out
 TAIL_LINES = 30
 EXIT_LOST = 3
 EXIT_REPORTED = 4
@@ -27,32 +32,53 @@ EXIT_REPORTED = 4
 class Supervisor:
     """One job at a time for one worker."""
 
-    def __init__(self, settings: Settings, *, name: str, keep_spare: bool):
-        self._settings, self._name, self._keep_spare = settings, name, keep_spare
+    def __init__(self, settings: Settings, *, name: str, queue: str, num_gpus: int = 0):
+        self._settings, self._name, self._queue, self._num_gpus = settings, name, queue, num_gpus
+        self._keep_spare = queue == "gpu"
         self._database: Database | None = None
         self._spare: subprocess.Popen[str] | None = None
         self._running: subprocess.Popen[str] | None = None
         self._stopping = False
 
-    def run(self, job_id: int) -> None:
-        """Runs the job to its end. Leaves quietly when somebody else holds it or it is over."""
+    def run(self) -> None:
+        """Takes one waiting job after the other, the best first, until none is left for this worker."""
         self._database = self._database or Database(self._settings)
-        with self._database.transaction() as session:
-            token = lease.claim(session, job_id, worker=self._name)
-        if token is None:
-            return
+        while not self._stopping:
+            with self._database.transaction() as session:
+                job = lease.claim_next(session, queue=self._queue, worker=self._name, num_gpus=self._num_gpus)
+            if job is None:
+                return
+            self._work(self._database, job)
+
+    def _work(self, database: Database, job: lease.Claimed) -> None:
         process = self._take_spare()
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         reader = threading.Thread(target=_read_lines, args=(process, tail), daemon=True)
         reader.start()
         self._running = process
-        self._tell(process, job_id, token)
+        holder = threading.Thread(target=self._hold, args=(database, job, process), daemon=True)
+        holder.start()
+        self._tell(process, job)
+        if self._stopping:  # asked between the claim and here
+            process.send_signal(signal.SIGTERM)
         code = process.wait()
         self._running = None
         reader.join(timeout=2)
         self.warm_up()  # not earlier: importing torch would take a core from the job
         if code not in (0, EXIT_LOST, EXIT_REPORTED):
-            self._failed(job_id, token, code, tail)
+            _say_died(database, job, code, tail)
+
+    def _hold(self, database: Database, job: lease.Claimed, process: subprocess.Popen[str]) -> None:
+        """Keeps the lease until the process has begun: importing torch may take longer than a lease."""
+        give_up = time.monotonic() + BEGINS_WITHIN_S
+        while process.poll() is None and time.monotonic() < give_up:
+            try:
+                with database.transaction() as session:
+                    if not lease.keep_claim(session, job.job_id, token=job.token):
+                        return
+            except SQLAlchemyError as error:
+                log.warning("job %s cannot be held while it begins: %s", job.job_id, error)
+            time.sleep(self._settings.lease_s / 3)
 
     def warm_up(self) -> None:
         """Starts a spare process where this worker keeps one."""
@@ -78,28 +104,33 @@ class Supervisor:
         spare, self._spare = self._spare, None
         return spare if spare is not None and spare.poll() is None else _start()
 
-    def _tell(self, process: subprocess.Popen[str], job_id: int, token: int) -> None:
+    def _tell(self, process: subprocess.Popen[str], job: lease.Claimed) -> None:
         assert process.stdin is not None
         try:
-            process.stdin.write(f"{job_id} {token}\n")
+            process.stdin.write(f"{job.job_id} {job.token}\n")
             process.stdin.close()
         except BrokenPipeError:
-            log.warning("the process for job %s died before it began", job_id)
+            log.warning("the process for job %s died before it began", job.job_id)
 
-    def _failed(self, job_id: int, token: int, code: int, tail: deque[str]) -> None:
-        """A process that died by itself: killed ones go back to the queue by their lease, others fail with the reason."""
-        last = next((line for line in reversed(tail) if line.strip()), "no message")
+
+def _say_died(database: Database, job: lease.Claimed, code: int, tail: deque[str]) -> None:
+    """A process that died by itself: a killed one's job goes back to the queue at once, another's fails with the reason."""
+    last = next((line for line in reversed(tail) if line.strip()), "no message")
+    with database.transaction() as session:
         if code < 0:
-            log.warning("job %s was killed by signal %s: %s", job_id, -code, last)
+            crashed(session, job.job_id, token=job.token, what=_killed_by(-code))
             return
+        reason = f"the job's process ended with code {code}: {last}"
         try:
-            assert self._database is not None
-            with self._database.transaction() as session:
-                lease.fail(
-                    session, job_id, token=token, reason=f"the job's process ended with code {code}: {last}"
-                )
+            lease.fail(session, job.job_id, token=job.token, reason=reason)
         except lease.Lost:
-            log.warning("job %s was taken over before its failure could be written", job_id)
+            log.warning("job %s was over or taken over before its failure could be written", job.job_id)
+
+
+def _killed_by(number: int) -> str:
+    name = signal.Signals(number).name if number in {s.value for s in signal.Signals} else str(number)
+    memory = ", which the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{memory}"
 
 
 def _start() -> subprocess.Popen[str]:
@@ -115,10 +146,10 @@ def _start() -> subprocess.Popen[str]:
     )
 
 
-def die_with_parent() -> None:
-    """On Linux the child gets SIGTERM when its parent is killed, so that nothing is left behind."""
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """On Linux the child gets the signal when its parent is killed, so that nothing is left behind."""
     if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)
+        ctypes.CDLL("libc.so.6").prctl(1, number)
 
 
 def _read_lines(process: subprocess.Popen[str], tail: deque[str]) -> None:

@@ -1,23 +1,24 @@
 """Accept the proposed verdict for a whole slice of the queue, once a blind random sample has bounded its error rate.
 
 A check freezes its rule (proposed verdict, band of probability), its seed and its sample before anything is judged.
-The sample is judged by one person without proposal and score; an answer other than the proposed one, "can't tell"
-included, is an error. Their number is written down when the sample is complete, before anybody sees it. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
+The sample is judged by one person without proposal and score, each item by itself (an answer spreads to no near duplicate,
+so every draw of the sample is looked at); an answer other than the proposed one, "can't tell" included, is an error. Their number is written down when the sample is complete, before anybody sees it. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
 check whose band overlaps an earlier one's is a further try, and try k is held to the level 0.05 / 2^(k-1).
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
-from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.actions.decide import MAX_DECISIONS, Decision, decide
 from app.actions.error_bound import smallest_sample, upper_bound
 from app.errors import Conflict, NearmissError, NotFound
-from app.store.models import Answer, BulkCheck, Caption, CurrentVerdict, Image, Suggestion, Verdict
+from app.store.models import Answer, BulkCheck, Caption, Image, Job, Suggestion, Verdict
 from app.store.reads.data_sets import IS_OPEN, get_data_set
 
 LEVEL = 0.05
@@ -163,10 +164,15 @@ def unjudged(session: Session, check: BulkCheck) -> list[int]:
 def apply_batch(session: Session, check_id: int, *, person: str) -> int:
     """Accept the proposal for the next suggestions of the slice; how many are left after them.
 
-    Raises Conflict while the sample is not judged or does not bear the target.
+    Raises Conflict while the sample is not judged or does not bear the target, for anybody but the one who judged it,
+    and when the suggestions were scored again since: the band then holds others than the sample spoke for.
     """
     check = get_check(session, check_id)
     result = result_of(session, check)
+    if check.person != person:
+        raise Conflict(f"{check.person} judged this sample, so only they may apply it; draw one of your own")
+    if result.may_apply and scored_since(session, check):
+        raise Conflict("the suggestions were scored again since this sample was drawn; draw a new one")
     if not result.may_apply:
         raise Conflict(_refusal(check, result))
     session.execute(update(BulkCheck).where(BulkCheck.id == check_id).values(state="applied"))
@@ -186,6 +192,24 @@ def apply_batch(session: Session, check_id: int, *, person: str) -> int:
     return session.scalar(select(func.count()).select_from(_rest(check).subquery())) or 0
 
 
+def scored_since(session: Session, check: BulkCheck) -> bool:
+    """Whether mining or a new ranking has run on the data set since the sample was drawn, or runs now."""
+    scored = select(Job.id).where(
+        Job.data_set_id == check.data_set_id,
+        Job.kind.in_(("mine", "rank")),
+        Job.started_at.is_not(None),
+        or_(Job.finished_at.is_(None), Job.finished_at >= check.created_at),
+    )
+    return session.scalar(scored.limit(1)) is not None
+
+
+def is_sampling(session: Session, data_set_id: int) -> bool:
+    """Whether a blind sample is under way, or waits to be applied: no time to score again."""
+    day_ago = datetime.now(UTC) - timedelta(days=1)
+    query = select(BulkCheck.id).where(BulkCheck.data_set_id == data_set_id, BulkCheck.state == "open")
+    return session.scalar(query.where(BulkCheck.created_at > day_ago).limit(1)) is not None
+
+
 def _refusal(check: BulkCheck, result: CheckResult) -> str:
     if check.state == "undone":
         return "this bulk accept was taken back; start a new check"
@@ -199,19 +223,21 @@ def _refusal(check: BulkCheck, result: CheckResult) -> str:
 
 
 def _answers(session: Session, check: BulkCheck) -> dict[int, str]:
-    """Suggestion id → the answer that the check's person gave since it began."""
+    """Suggestion id → the latest standing blind answer that the check's person gave since it began."""
     found: dict[int, str] = {}
+    retraction = aliased(Verdict)
     for start in range(0, len(check.sample_ids), 500):
         query = (
-            select(Suggestion.id, CurrentVerdict.answer)
+            select(Suggestion.id, Verdict.answer)
             .join(
-                CurrentVerdict,
-                (CurrentVerdict.image_id == Suggestion.image_id)
-                & (CurrentVerdict.caption_id == Suggestion.caption_id),
+                Verdict,
+                (Verdict.image_id == Suggestion.image_id) & (Verdict.caption_id == Suggestion.caption_id),
             )
             .where(Suggestion.id.in_(check.sample_ids[start : start + 500]))
-            .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
-            .where(CurrentVerdict.verdict_id > check.last_verdict_id, Verdict.person == check.person)
+            .where(Verdict.id > check.last_verdict_id, Verdict.person == check.person)
+            .where(Verdict.source == "blind", Verdict.answer.is_not(None))
+            .where(~select(retraction.id).where(retraction.retracts_id == Verdict.id).exists())
+            .order_by(Verdict.id)
         )
         found |= {row.id: row.answer for row in session.execute(query)}
     return found

@@ -1,6 +1,6 @@
 """Save verdicts: append-only, idempotent by UUID, the projection kept in the same transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -8,6 +8,8 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.actions.groups import others_of_group, uuid_in_group
+from app.actions.lease_items import release_items
+from app.actions.second_votes import decided_by_others, lock_candidates, record_votes, settle
 from app.errors import NearmissError, NotFound
 from app.store.insert import insert, insert_missing
 from app.store.models import (
@@ -67,23 +69,55 @@ def decide(
     Raises NotFound for an image or caption that is unknown or was erased, NearmissError for a candidate
     across data sets and for `no_match` on a pair. A `broken_pair` given on a candidate is meant for the image's
     own pair, and is saved there; a `no_match` given on a suggestion that asks about a pair is a `broken_pair`.
-    An answer on one of a group of near duplicates answers all of the group that are open. Verdicts with one
-    `bulk_id` are taken back together.
+    An answer on one of a group of near duplicates answers all of the group that are open, but for `source` "blind":
+    a sample's answer is about that one only. Verdicts with one `bulk_id` are taken back together. An answer to a
+    suggestion that somebody else has decided meanwhile is a second vote: kept, and what stands stays.
     """
     if len(decisions) > MAX_DECISIONS:
         raise NearmissError(f"{len(decisions)} verdicts in one request; send at most {MAX_DECISIONS}")
     known = _by_uuid(session, decisions)
     new = {d.uuid: d for d in _as_asked(session, decisions) if d.uuid not in known}
     if new:
+        states = lock_candidates(session, [(d.image_id, d.caption_id) for d in new.values()])
+        stood = {} if bulk_id else _others(session, list(new.values()), states, person=person)
+        firsts = [d for d in new.values() if d.uuid not in stood]
         # a bulk accept stays within its slice, which near duplicates may leave
-        alike = [] if bulk_id else same_for_group(session, list(new.values()))
+        alike = [] if bulk_id or source == "blind" else same_for_group(session, firsts)
         # the named ones last: undo takes back a person's latest
         rows = _rows(session, [*alike, *new.values()], person=person, source=source)
-        rows = [row | {"bulk_id": bulk_id} for row in rows]
+        rows = [row | {"bulk_id": bulk_id, "is_second": row["uuid"] in stood} for row in rows]
         insert_missing(session, Verdict, rows, key=["uuid"])
-        project(session, list(_by_uuid(session, [*new.values(), *alike]).values()))
+        project(session, list(_by_uuid(session, [*firsts, *alike]).values()))
         known = _by_uuid(session, decisions)
+        if not bulk_id:
+            _compare(session, list(new.values()), known, stood)
+        release_items(session, suggestion_ids=[d.suggestion_id for d in new.values() if d.suggestion_id])
     return [known[d.uuid] for d in decisions]
+
+
+def _others(
+    session: Session, decisions: Sequence[Decision], states: Mapping[int, tuple[str, str]], *, person: str
+) -> dict[str, int]:
+    """UUID → the other person's verdict that it comes second to: an answer to what has left the queue meanwhile."""
+    about = {d.uuid: states.get(d.suggestion_id or 0, ("", "")) for d in decisions}
+    asked = [d for d in decisions if about[d.uuid][0] == "decided"]
+    # a broken pair told on a candidate is meant for another one
+    asked = [d for d in asked if d.answer != "broken_pair" or about[d.uuid][1] == "broken_pair"]
+    standing = decided_by_others(session, [(d.image_id, d.caption_id) for d in asked], person=person)
+    found = {d.uuid: standing.get((d.image_id, d.caption_id)) for d in asked}
+    return {uuid: verdict_id for uuid, verdict_id in found.items() if verdict_id is not None}
+
+
+def _compare(
+    session: Session, decisions: Sequence[Decision], known: Mapping[str, Verdict], stood: Mapping[str, int]
+) -> None:
+    """What the answers say of other people's: those from the queue as votes, the others with both in view."""
+    same = [d for d in decisions if d.suggestion_id and known[d.uuid].caption_id == d.caption_id]
+    votes = {d.suggestion_id: known[d.uuid] for d in same if d.suggestion_id}
+    first = {(known[uuid].image_id, known[uuid].caption_id): id_ for uuid, id_ in stood.items()}
+    if votes:
+        record_votes(session, votes, first=first)
+    settle(session, [known[d.uuid] for d in decisions if not d.suggestion_id])
 
 
 def _as_asked(session: Session, decisions: Sequence[Decision]) -> list[Decision]:

@@ -40,6 +40,7 @@ ENDINGS = {
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 HF_PICTURE = {"_type": "Image"}
 Record = dict[str, Any]
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,19 @@ class _Snapshot:
         ids = {i for i in self.verdicts["image_id"].to_pylist() if i not in self._sha256}
         for image in session.scalars(select(Image).where(Image.id.in_(sorted(ids)[:30_000]))):
             self._sha256[image.id] = image.sha256
-        self.num_lost = 0
+        self.num_lost = self.num_read = 0
+        self.tell: Tell = lambda done, total: None
+        self.num_sweeps = 1
         self._endings: dict[int, str] = {}
 
-    def rows(self) -> Iterator[Record]:
-        """The pairs, those of an image together, with `file` and `data`; pairs of lost pictures are counted."""
-        table = self.pairs.sort_by([("image_id", "ascending"), ("caption_id", "ascending")])
+    def rows(self, *, as_paired: bool = False) -> Iterator[Record]:
+        """The pairs, those of an image together, with `file` and `data`; pairs of lost pictures are counted.
+
+        `as_paired` keeps the snapshot's own order, in which a run numbers its pairs.
+        """
+        self.num_lost = 0
+        by_image = [("image_id", "ascending"), ("caption_id", "ascending")]
+        table = self.pairs if as_paired else self.pairs.sort_by(by_image)
         records = (record for batch in table.to_batches(BATCH) for record in batch.to_pylist())
         for image_id, group in groupby(records, key=lambda record: record["image_id"]):
             found = list(group)
@@ -77,7 +85,10 @@ class _Snapshot:
                 self.num_lost += len(found)
                 continue
             name = self.name(image_id, data)
-            yield from ({**record, "file": name, "data": data} for record in found)
+            for record in found:
+                self.num_read += 1
+                self.tell(self.num_read, self.num_sweeps * len(self.pairs))
+                yield {**record, "file": name, "data": data}
 
     def picture(self, image_id: int) -> bytes | None:
         """The original's bytes, None where they are gone."""
@@ -100,15 +111,25 @@ class _Snapshot:
 
 
 def export_snapshot(
-    session: Session, *, store: MediaStore, snapshot: Snapshot, folder: Path, format: Format
+    session: Session,
+    *,
+    store: MediaStore,
+    snapshot: Snapshot,
+    folder: Path,
+    format: Format,
+    tell: Tell | None = None,
 ) -> Exported:
-    """Write the snapshot into a new or empty folder. Raises NearmissError for one that holds files."""
+    """Write the snapshot into a new or empty folder; `tell` hears how many pairs were written and how many will be.
+
+    Raises NearmissError for a folder that holds files.
+    """
     if format not in FORMATS:
         raise NearmissError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NearmissError(f"{folder} is not an empty folder; name a new one")
     folder.mkdir(parents=True, exist_ok=True)
     source = _Snapshot(session, store, snapshot)
+    source.tell = tell or source.tell
     num_pairs = _WRITERS[format](source, folder)
     num_verdicts = _verdicts(source, folder)
     about = {
@@ -136,12 +157,13 @@ def _tsv(source: _Snapshot, folder: Path) -> int:
     num = 0
     with (folder / "pairs.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL)  # \r too
-        table.writerow(["filepath", "title", "split"])
-        for row in source.rows():
+        table.writerow(["filepath", "title", "split", "image_id", "caption_id"])
+        for row in source.rows(as_paired=True):
             path = folder / "images" / row["file"]
             if not path.exists():
                 path.write_bytes(row["data"])
-            table.writerow([f"images/{row['file']}", row["caption"], row["split"]])
+            ids = [row["image_id"], row["caption_id"]]  # clipcore's: the same ids give the same batches
+            table.writerow([f"images/{row['file']}", row["caption"], row["split"], *ids])
             num += 1
     return num
 
@@ -187,6 +209,7 @@ def _sample(archive: tarfile.TarFile, rows: list[Record], labels: list[Record]) 
 def _sentence_transformers(source: _Snapshot, folder: Path) -> int:
     """pairs.parquet (anchor, positive), triplets.parquet (anchor, positive, negative), labelled.parquet
     (image, caption, label 1 or 0): the columns in the order that its losses expect."""
+    source.num_sweeps = 3
     text = _value("string")
     pairs: list[tuple[str, dict[str, Any], dict[str, Any], Callable[[], Iterator[Record]]]] = [
         (
@@ -204,7 +227,6 @@ def _sentence_transformers(source: _Snapshot, folder: Path) -> int:
     ]
     for name, columns, features, rows in pairs:
         _write_parquet(folder / f"{name}.parquet", columns, features, rows())
-    source.num_lost = 0
     columns = {"anchor": PICTURE, "positive": pa.string(), "split": pa.string()}
     features = {"anchor": HF_PICTURE, "positive": text, "split": text}
     rows_ = (
@@ -254,14 +276,24 @@ def _labels(source: _Snapshot) -> dict[int, list[Record]]:
 
 
 def _verdicts(source: _Snapshot, folder: Path) -> int:
-    """verdicts.jsonl: the picture by its hash, the caption by its text."""
+    """verdicts.jsonl: the picture by its hash, the caption by its text, and the ids that pairs.tsv and a run use."""
     num = 0
+    captions = source.captions()
     with (folder / "verdicts.jsonl").open("w", encoding="utf-8") as file:
-        for image_id, labels in _labels(source).items():
-            for label in labels:
-                line = {"image_id": image_id, "image_sha256": source._sha256.get(image_id, ""), **label}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                num += 1
+        for said in source.verdicts.to_pylist():
+            text = captions.get(said["caption_id"])
+            if text is None:
+                continue
+            line = {
+                "image_id": said["image_id"],
+                "caption_id": said["caption_id"],
+                "image_sha256": source._sha256.get(said["image_id"], ""),
+                "caption": text,
+                "verdict": said["answer"],
+                "confidence": said["confidence"],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            num += 1
     return num
 
 

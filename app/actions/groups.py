@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.store.models import Suggestion, Verdict
 
 MAX_GROUP = 200  # suggestions that one answer may settle
+HAS_GROUP = Suggestion.group_key != literal_column("''")  # a literal, so that the partial index serves
 Candidate = tuple[int, int]  # image id, caption id
 
 
@@ -24,7 +25,7 @@ def others_of_group(
     found: dict[Candidate, list[Candidate]] = {}
     for data_set_id, key, image_id, caption_id in asked:
         query = select(Suggestion.image_id, Suggestion.caption_id).where(
-            Suggestion.data_set_id == data_set_id, Suggestion.group_key == key
+            Suggestion.data_set_id == data_set_id, Suggestion.group_key == key, HAS_GROUP
         )
         if only_open:
             query = query.where(Suggestion.state == "open")

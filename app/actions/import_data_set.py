@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.actions.import_roots import import_roots
 from app.errors import Conflict, NearmissError, NotFound
 from app.jobs.enqueue import enqueue
 from app.jobs.states import OVER
@@ -86,16 +87,16 @@ def import_again(
     return enqueue(session, kind="import", data_set_id=data_set_id, request=request, person=person)
 
 
-def place_of(settings: Settings, source: str, *, trusted: bool = False) -> tuple[str, list[Path] | None]:
+def place_of(session: Session, source: str, *, trusted: bool = False) -> tuple[str, list[Path] | None]:
     """(what a reader opens, the folders that its pictures must lie in; None: any). Raises NotFound, NearmissError."""
     if source == "demo" or source.startswith("hf:"):
         return source, None
     if source.startswith(UPLOAD):
-        uploads = uploads_of(settings)
+        uploads = uploads_of(settings_of(session))
         upload_id = source.removeprefix(UPLOAD)
         return str(uploads.source(upload_id)), [uploads.folder(upload_id)]
     path = Path(source).expanduser()
-    roots = None if trusted else settings.allowed_roots
+    roots = None if trusted else import_roots(session)
     try:
         there, real = path.exists(), path.resolve()
     except (OSError, ValueError, RuntimeError):
@@ -132,7 +133,7 @@ def _options(
     source = clean(source, what="source")
     chosen: SourceKind = kind or ("demo" if source == "demo" else "path")
     if chosen == "path":
-        place_of(settings_of(session), source, trusted=trusted)
+        place_of(session, source, trusted=trusted)
     if originals == "referenced" and source.startswith(UPLOAD):
         raise NearmissError("an upload is temporary, so its pictures cannot stay in place; copy them")
     if model_id is not None and session.get(Model, model_id) is None:

@@ -1,6 +1,6 @@
-"""Cancel, pause and resume a job: each is one transition, or a question to the worker that holds it."""
+"""Cancel, pause, resume a job, or move it in its queue: each is one conditional UPDATE, or a question to its worker."""
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
@@ -35,6 +35,20 @@ def resume_job(session: Session, *, job_id: int) -> Job:
         return _refuse(session, job_id, "resumed", already="queued", claimed="claimed", running="running")
     wake(session, job)
     return job
+
+
+def order_job(session: Session, *, job_id: int, first: bool) -> Job:
+    """Before (or behind) all others that wait in its queue. Raises NotFound, Conflict when it does not wait."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}; reload the page")
+    others = select(Job.priority).where(Job.queue == job.queue, Job.state == "queued", Job.id != job_id)
+    edge, step = (func.max, 1) if first else (func.min, -1)
+    others = others.with_only_columns(edge(Job.priority))
+    priority = (session.scalar(others) or 0) + step
+    moved = update(Job).where(Job.id == job_id, Job.state.in_(("queued", "paused"))).values(priority=priority)
+    found = session.scalars(moved.returning(Job), execution_options={"populate_existing": True}).one_or_none()
+    return found or _refuse(session, job_id, "moved in the queue")
 
 
 def _refuse(session: Session, job_id: int, what: str, **fine: str) -> Job:

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.actions.decide import check_uuid, project
 from app.actions.groups import uuid_in_group, verdicts_of_group
+from app.actions.second_votes import forget_vote
 from app.errors import Conflict, NotFound
 from app.store.insert import CHUNK, insert_missing
 from app.store.models import BulkCheck, CurrentVerdict, Suggestion, Verdict
@@ -38,6 +39,9 @@ def undo(
     }
     if insert_missing(session, Verdict, [row], key=["retracts_id"]) == 0:
         raise Conflict("this verdict was taken back already; nothing is left to undo")
+    forget_vote(session, verdict)
+    if verdict.is_second:
+        return verdict  # it had changed nothing
     _project_again(session, verdict)
     for other in verdicts_of_group(session, verdict):
         _lock(session, other)
@@ -84,6 +88,7 @@ def _project_many(session: Session, verdicts: list[Verdict]) -> None:
     standing = session.scalars(
         select(Verdict)
         .where(tuple_(Verdict.image_id, Verdict.caption_id).in_(both), Verdict.answer.is_not(None))
+        .where(Verdict.is_second.is_(False))
         .where(~select(retraction.id).where(retraction.retracts_id == Verdict.id).exists())
     ).all()
     project(session, standing)
@@ -138,8 +143,9 @@ def _lock(session: Session, verdict: Verdict) -> None:
 
 
 def _project_again(session: Session, verdict: Verdict) -> None:
-    same = (Verdict.image_id == verdict.image_id, Verdict.caption_id == verdict.caption_id)
+    same = [Verdict.image_id == verdict.image_id, Verdict.caption_id == verdict.caption_id]
     session.execute(_current(verdict, delete(CurrentVerdict)))
+    same.append(Verdict.is_second.is_(False))
     before: Verdict | None = session.scalar(_standing().where(*same))  # type: ignore[attr-defined]
     if before is not None:
         project(session, [before])

@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from app.actions.export_verdicts import export_verdicts
 from app.actions.import_data_set import Originals, import_again, import_data_set
 from app.actions.start_mining import start_mining
+from app.actions.verdict_files import write_verdicts
 from app.actions.write_negative import write_negative
 from app.api.access import ASKS_ITSELF, MAX_ID, SERVER_ADMIN, Caller, Db, Id, Person, demand_rows
 from app.errors import NearmissError
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/data-sets")
 
 @dataclass(frozen=True)
 class DataSetView:
-    """A data set with its counts and the latest import and mining."""
+    """A data set with its counts and the latest import, mining and export."""
 
     id: int
     name: str
@@ -48,6 +48,7 @@ class DataSetView:
     licence: str
     import_job: JobView | None
     mining_job: JobView | None
+    export_job: JobView | None
     mined: (
         dict[str, Any] | None
     )  # numbers before work: rate of false negatives, collisions per epoch, quality
@@ -177,7 +178,7 @@ def verdicts_file(data_set_id: Id, database: Db) -> StreamingResponse:
     """The standing verdicts as `clipcore` reads them."""
     with database.reading() as session:
         get_data_set(session, data_set_id)
-        lines = list(export_verdicts(session, data_set_id=data_set_id))
+        lines = list(write_verdicts(session, data_set_id, format="jsonl"))
     named = {"Content-Disposition": f'attachment; filename="verdicts-{data_set_id}.jsonl"'}
     return StreamingResponse(iter(lines), media_type="application/jsonl", headers=named)
 
@@ -196,7 +197,7 @@ def _job(database: Db, job_id: int) -> JobView:
 
 
 def _view(session: Session, data_set: DataSet) -> DataSetView:
-    jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine")}
+    jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine", "export")}
     views = {kind: view_job(session, job) if job else None for kind, job in jobs.items()}
     return DataSetView(
         id=data_set.id,
@@ -211,5 +212,6 @@ def _view(session: Session, data_set: DataSet) -> DataSetView:
         licence=data_set.licence,
         import_job=views["import"],
         mining_job=views["mine"],
+        export_job=views["export"],
         mined=mined_numbers(session, data_set.id),
     )

@@ -1,20 +1,20 @@
-"""Jobs of every kind: how far they are, and cancel, pause, resume."""
+"""Jobs of every kind: how far they are, and what a person can do with them."""
 
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
-from app.actions.steer_job import cancel_job, pause_job, resume_job
-from app.api.access import ANYBODY, Db, Id, Person
+from app.actions.steer_job import cancel_job, order_job, pause_job, resume_job
+from app.api.access import ANYBODY, ASKS_ITSELF, Caller, Db, Id, Person
 from app.errors import NotFound
 from app.jobs.presence import connected
-from app.jobs.view import JobView, get_job, rejected_rows, view_job
+from app.jobs.view import JobView, get_job, rejected_rows, unfinished_jobs, view_job
 from app.media.store import MediaStore
 from app.store.database import Database
 
 router = APIRouter(prefix="/api")
-Verb = Literal["cancel", "pause", "resume"]
+Verb = Literal["cancel", "pause", "resume", "retry", "first", "last"]
 
 
 @router.get("/jobs/{job_id}")
@@ -26,7 +26,7 @@ def job(job_id: Id, database: Db) -> JobView:
 
 @router.post("/jobs/{job_id}/{verb}")
 def steer(job_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
-    """Cancel, pause or resume."""
+    """Cancel, pause, resume (retry is the same for a failed job), or move to the queue's front or end."""
     return steer_job(database, job_id, verb, person)
 
 
@@ -44,6 +44,14 @@ def rejected(job_id: Id, database: Db) -> Response:
     return Response(data, media_type="text/csv; charset=utf-8", headers=named)
 
 
+@router.get("/jobs", dependencies=[ASKS_ITSELF])
+def unfinished(database: Db, caller: Caller) -> list[JobView]:
+    """What is under way and what waits, in the order in which it will be taken."""
+    with database.reading() as session:
+        jobs = [job for job in unfinished_jobs(session) if caller.sees(job.data_set_id)]
+        return [view_job(session, job) for job in jobs]
+
+
 @router.get("/workers", dependencies=[ANYBODY])
 def workers(database: Db) -> list[dict[str, Any]]:
     """The workers that are connected now."""
@@ -58,6 +66,8 @@ def steer_job(database: Database, job_id: int, verb: Verb, person: str) -> JobVi
             cancel_job(session, job_id=job_id, person=person)
         elif verb == "pause":
             pause_job(session, job_id=job_id, person=person)
+        elif verb in ("first", "last"):
+            order_job(session, job_id=job_id, first=verb == "first")
         else:
             resume_job(session, job_id=job_id)
     with database.reading() as session:

@@ -14,14 +14,13 @@ router = APIRouter(prefix="/api")
 def pairs(
     data_set_id: Id,
     database: Db,
-    q: Annotated[str, Query(max_length=200)] = "",
     split: Literal["", "train", "held_out"] = "",
     after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 60,
 ) -> Page:
-    """A page of pairs whose caption holds all words of `q`; `after`: the `next` of the page before."""
+    """A page of pairs; `after`: the `next` of the page before. By words and other filters: `explore`."""
     with database.reading() as session:
-        return page_of_pairs(session, data_set_id, words=q, split=split, after=after, limit=limit)
+        return page_of_pairs(session, data_set_id, split=split, after=after, limit=limit)
 
 
 @router.get("/pairs/{pair_id}")

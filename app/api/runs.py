@@ -1,5 +1,7 @@
 """Fine-tunes: the preview of what would happen, the start, and everything to watch."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -7,10 +9,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.actions.add_model import add_model
+from app.actions.clone_run import clone_run
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.rights import demand
 from app.actions.start_run import start_run
+from app.actions.view_run import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.api.access import (
     ANYBODY,
     ASKS_ITSELF,
@@ -24,7 +28,6 @@ from app.api.access import (
 )
 from app.api.checkpoints import zip_of_folder
 from app.api.jobs import Verb, steer_job
-from app.api.run_views import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.errors import NotFound
 from app.jobs.view import JobView
 from app.media.store import MediaStore
@@ -34,6 +37,7 @@ from app.store.reads.previews import Previews, previews
 from app.store.reads.runs import get_run, page_of_runs
 
 router = APIRouter(prefix="/api")
+NAMES = Path(__file__).parent / "open_clip_names.json"
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -45,6 +49,7 @@ class Wish(BaseModel):
     preset: str = Field(default="adapter", max_length=40)
     overrides: dict[str, Any] = Field(default_factory=dict)
     config_yaml: str | None = Field(default=None, max_length=100_000)
+    processes: int = Field(default=1, ge=1, le=64)
 
 
 class NewRun(Wish):
@@ -80,6 +85,13 @@ def new_model(body: NewModel, database: Db, caller: Caller) -> list[ModelView]:
     return models(database, caller)
 
 
+@router.get("/open-clip-models", dependencies=[ANYBODY])
+def open_clip_models() -> dict[str, list[str]]:
+    """open_clip's architectures with the tags of their weights, as `docs/make_open_clip_names.py` found them."""
+    found: dict[str, list[str]] = json.loads(NAMES.read_text(encoding="utf-8"))
+    return found
+
+
 @router.get("/presets", dependencies=[ANYBODY])
 def presets() -> list[PresetView]:
     """The presets with the fields that a form shows."""
@@ -103,6 +115,23 @@ def start(body: NewRun, database: Db, caller: Caller) -> dict[str, RunView]:
         demand(caller, "viewer", run.data_set_id)  # a known request key answers its run of that time
         run_id = run.id
     return {"run": one(run_id, database)}
+
+
+class Again(BaseModel):
+    """What is different this time; `same_data`: on the snapshot of that run instead of the present verdicts."""
+
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    same_data: bool = False
+    name: str = Field(default="", max_length=200)
+    request_key: str | None = Field(default=None, min_length=8, max_length=64)
+
+
+@router.post("/runs/{run_id}/clone")
+def again(run_id: Id, body: Again, database: Db, person: Person) -> dict[str, RunView]:
+    """Same again with…: {run}."""
+    with database.transaction() as session:
+        new_id = clone_run(session, run_id=run_id, **body.model_dump(), person=person).id
+    return {"run": one(new_id, database)}
 
 
 @router.get("/runs", dependencies=[ASKS_ITSELF])
@@ -161,7 +190,7 @@ def checkpoint(run_id: Id, database: Db) -> Response:
 
 @router.post("/runs/{run_id}/{verb}")
 def steer(run_id: Id, verb: Verb, database: Db, person: Person) -> JobView:
-    """Cancel, pause or resume."""
+    """Cancel, pause, resume, retry, or move to the queue's front (first) or end (last)."""
     with database.reading() as session:
         _, job = get_run(session, run_id)
     return steer_job(database, job.id, verb, person)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.actions.import_data_set import place_of, uploads_of
+from app.actions.import_roots import import_roots
 from app.api.access import MAX_ID, SERVER_ADMIN, Db
 from app.errors import NearmissError, NotFound
 from app.media.uploads import CHUNK_BYTES, Upload
@@ -69,7 +70,8 @@ class Source(BaseModel):
 @router.get("/folders")
 def folders(database: Db, path: Annotated[str, Query(max_length=4096)] = "") -> Folder:
     """A folder's content; without `path` the first allowed one, or the home folder where all are."""
-    roots = database.settings.allowed_roots
+    with database.reading() as session:
+        roots = import_roots(session)
     at = _folder(path, roots)
     entries, shortened = _entries(at, roots)
     parent = at.parent if at not in roots and any(at.parent.is_relative_to(root) for root in roots) else None
@@ -79,7 +81,8 @@ def folders(database: Db, path: Annotated[str, Query(max_length=4096)] = "") -> 
 @router.post("/previews")
 def preview(body: Source, database: Db) -> Preview:
     """The first rows; a source that cannot be read without columns mapped answers with its columns and the problem."""
-    place, roots = place_of(database.settings, body.source)
+    with database.reading() as session:
+        place, roots = place_of(session, body.source)
     wish = {role: name for role, name in body.columns.items() if name}
     found = columns_of(place) if roots is not None else []
     try:

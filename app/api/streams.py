@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
+from app.actions.view_run import EventPage, page_of_events
 from app.api.access import MAX_ID, Db, Id
-from app.api.run_views import EventPage, page_of_events
 from app.jobs.states import OVER
 from app.store.database import Database
 from app.store.reads.runs import get_run

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import typer
 
+from app.actions.first_start import say_first_password
 from app.actions.import_data_set import import_data_set
 from app.broker import start_broker
+from app.cli.gpus import visible_gpus
 from app.demo import NAME
 from app.errors import NearmissError, Unavailable
 from app.settings import Settings, get_settings
@@ -22,7 +24,7 @@ from app.store.reads.data_sets import list_data_sets
 from app.store.schema import migrate
 
 STOP_S = 8.0
-ANSWER_S = 90.0
+ANSWER_S = 600.0  # of a web process that lives; on a busy machine it imports for minutes
 
 
 def run() -> None:
@@ -36,13 +38,14 @@ def run() -> None:
         _say("database")
         database = Database(settings)
         migrate(database.engine)
+        say_first_password(settings)
         if not settings.broker_url:
             _say("broker")
             start_broker(settings, children.start)
         _say("web and workers")
         children.start("web", [sys.executable, "-m", "app.web"])
-        for queue in ("cpu", "gpu", "search"):
-            children.start(queue, [sys.executable, "-m", "app.cli.main", "worker", queue])
+        for name, arguments in _workers(settings):
+            children.start(name, [sys.executable, "-m", "app.cli.main", "worker", *arguments])
         _first_import(database, settings)
         _wait(settings, children)
         typer.echo(f"\nNearmiss is at http://{settings.host}:{settings.port}  (Ctrl+C stops it)")
@@ -52,6 +55,17 @@ def run() -> None:
     finally:
         typer.echo("\nstopping …")
         children.stop()
+
+
+def _workers(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Names and arguments of the workers: one of each queue, and a further gpu worker for every further GPU."""
+    gpus = visible_gpus()
+    num = settings.gpu_workers or max(1, len(gpus))
+    found = [("cpu", ["cpu"]), ("search", ["search"])]
+    for i in range(num):
+        own = ["--gpus", gpus[i % len(gpus)]] if gpus else []
+        found.append((f"gpu-{i + 1}" if num > 1 else "gpu", ["gpu", *own]))
+    return found
 
 
 class Children:
@@ -125,10 +139,6 @@ def _wait(settings: Settings, children: Children) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise NearmissError(
-            f"{settings.host} would be open to others and there are no accounts yet; use 127.0.0.1"
-        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,8 +12,11 @@ QUEUES: dict[JobKind, Literal["gpu", "cpu"]] = {
     "import": "cpu",
     "embed": "gpu",
     "mine": "gpu",  # it embeds first where no vectors are kept
+    "rank": "cpu",
     "fine_tune": "gpu",
     "export": "cpu",
+    "map": "cpu",
+    "push": "cpu",
 }
 
 

@@ -3,12 +3,17 @@
 | kind | body |
 |---|---|
 | state | to, reason |
-| step | points: list of [step, loss, learning rate]; loss, parts, logit_scale, examples_per_s, eta_s, epoch |
-| evaluated | when: before, during or after; metrics |
+| step | points: list of [step, loss, learning rate, logit scale, pairs a second, parts of the loss where there are several]; loss, parts, lr, logit_scale, examples_per_s, memory_bytes, eta_s, epoch |
+| evaluated | when: before, during or after; metrics; histograms; queries_key (before and after) |
+| similarities | histograms |
+| batch | image_ids, caption_ids, cosine, relations: list of {row, col, kind} |
+| epoch | epoch, coverage |
+| swept | mixes: list of {share, metrics}; recommended |
 | saved | key |
 | mined | suggestions, verdicts, false_negatives, collisions_per_epoch, quality |
 | neighbours | key, model_id: what the next mining extends |
 | log | text |
+| exported | key, name, num_bytes, pairs, verdicts, pairs_without_picture, format, snapshot |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |
 """
 

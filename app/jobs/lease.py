@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import HELD, move
@@ -46,6 +46,35 @@ def claim(session: Session, job_id: int, *, worker: str) -> int | None:
     values = {"worker": worker, "token": Job.token + 1, "attempt": Job.attempt + 1, **_lease(session)}
     job = move(session, "claim", job_id, values=values)
     return None if job is None else job.token
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job that is this worker's now, and the fencing token that proves it."""
+
+    job_id: int
+    token: int
+
+
+def claim_next(session: Session, *, queue: str, worker: str, num_gpus: int = 0) -> Claimed | None:
+    """The best queued job of `queue`: highest priority, then the oldest; None when nothing waits.
+
+    A worker with GPUs leaves runs that ask for more processes than it has; one without (0) takes all of them.
+    """
+    waiting = select(Job.id).where(Job.queue == queue, Job.state == "queued")
+    if num_gpus:
+        waiting = waiting.where(func.coalesce(Job.request["processes"].as_integer(), 1) <= num_gpus)
+    for job_id in session.scalars(waiting.order_by(Job.priority.desc(), Job.id).limit(20)).all():
+        token = claim(session, job_id, worker=worker)
+        if token is not None:  # else another worker was quicker
+            return Claimed(job_id, token)
+    return None
+
+
+def keep_claim(session: Session, job_id: int, *, token: int) -> bool:
+    """Keeps the lease of a job that is claimed and whose process has not begun yet; False once it has, or is lost."""
+    held = update(Job).where(Job.id == job_id, Job.token == token, Job.state == "claimed")
+    return bool(session.execute(held.values(_lease(session))).rowcount)  # type: ignore[attr-defined]
 
 
 def start(session: Session, job_id: int, *, token: int) -> None:

@@ -26,9 +26,9 @@ def seen(session: Session, *, name: str, queue: str, about: dict[str, Any]) -> N
     session.add(worker)
 
 
-def stay_seen(database: Database, *, name: str, queue: str) -> None:
+def stay_seen(database: Database, *, name: str, queue: str, gpus: int = 0) -> None:
     """Starts a thread that says so every SEEN_EVERY_S seconds; while the database is away it logs that and tries again."""
-    about = {"host": socket.gethostname(), "pid": os.getpid()}
+    about = {"host": socket.gethostname(), "pid": os.getpid(), "gpus": gpus}
 
     def repeat() -> None:
         while True:

@@ -2,19 +2,24 @@
 several processes at once, since each change is one conditional UPDATE."""
 
 import logging
+import math
 import threading
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.jobs.expire import expire_run_out
 from app.jobs.presence import num_connected
 from app.jobs.send import wake
-from app.jobs.states import HELD, move
-from app.store.database import Database, epoch_s, settings_of
+from app.jobs.states import HELD
+from app.store.database import Database, epoch_s
 from app.store.models import Job
+from app.store.words import index_words
 
 log = logging.getLogger(__name__)
+OUTAGE_S = 2.0  # a pass that is later than this had no database before
 RESEND_AFTER_S = 5.0  # a wake-up that a free worker has not followed by then is lost
 
 
@@ -26,36 +31,9 @@ class Reconciled:
     resent: list[int]
 
 
-def reconcile(session: Session) -> Reconciled:
+def reconcile(session: Session, *, expiring: bool = True) -> Reconciled:
     """One pass: expired leases back to the queue (or failed), lost wake-ups sent again."""
-    return Reconciled(expired=_expire(session), resent=_resend(session))
-
-
-def _expire(session: Session) -> list[int]:
-    run_out = Job.lease_until < epoch_s()
-    held = select(Job).where(Job.state.in_(HELD), run_out).order_by(Job.id)
-    return [job.id for job in session.scalars(held).all() if _expire_one(session, job)]
-
-
-def _expire_one(session: Session, job: Job) -> bool:
-    same_lease = [Job.lease_until < epoch_s(), Job.token == job.token]
-    max_attempts = settings_of(session).max_attempts
-    lost = f"the worker {job.worker} stopped answering at {job.unit or 'step'} {job.done}"
-    failed = (
-        f"failed {job.attempt}× at {job.unit or 'step'} {job.done}: each time the worker stopped answering"
-    )
-    for name, condition, reason in (
-        ("expire_to_cancelled", Job.asked_to == "cancel", "cancelled by a person"),
-        ("expire_to_paused", Job.state == "pausing", "paused by a person"),
-        ("expire_to_failed", Job.attempt >= max_attempts, failed),
-        ("expire_to_queue", Job.attempt < max_attempts, lost),
-    ):
-        moved = move(session, name, job.id, where=[*same_lease, condition], reason=reason)
-        if moved is not None:
-            if moved.state == "queued":
-                wake(session, moved)
-            return True
-    return False
+    return Reconciled(expired=expire_run_out(session) if expiring else [], resent=_resend(session))
 
 
 def _resend(session: Session) -> list[int]:
@@ -83,22 +61,38 @@ def _resend_queue(session: Session, queue: str) -> list[int]:
 
 
 class Reconciler(threading.Thread):
-    """Calls `reconcile` every `every_s` seconds until `stop()`; a database that is away is waited for."""
+    """Calls `reconcile` every `every_s` seconds until `stop()`; a database that is away is waited for.
+
+    After an outage holders get the time of two heartbeats before a lease may expire: theirs could not be renewed.
+    """
 
     def __init__(self, database: Database, *, every_s: float = 5.0) -> None:
         super().__init__(name="reconciler", daemon=True)
         self._database = database
         self._every_s = every_s
         self._stopped = threading.Event()
+        self._last_pass = -math.inf  # by the monotonic clock, as all here
+        self._expire_from = 0.0
 
     def run(self) -> None:
         """The thread's work."""
         while not self._stopped.wait(self._every_s):
             try:
                 with self._database.transaction() as session:
-                    reconcile(session)
+                    reconcile(session, expiring=self._may_expire())
+                with self._database.transaction() as session:
+                    index_words(session)
             except Exception:
                 log.exception("reconciling failed; trying again in %s s", self._every_s)
+                continue
+            self._last_pass = time.monotonic()
+
+    def _may_expire(self) -> bool:
+        """Asked with the database at hand."""
+        now = time.monotonic()
+        if now - self._last_pass > self._every_s + OUTAGE_S:
+            self._expire_from = now + self._database.settings.lease_s * 2 / 3
+        return now >= self._expire_from
 
     def stop(self) -> None:
         """End within a moment."""

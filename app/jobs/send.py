@@ -34,7 +34,7 @@ def wake(session: Session, job: Job) -> None:
 
 def _send(database: Database, job_id: int, queue: str) -> None:
     try:
-        producer(database.settings.resolved_broker_url).send_task(
+        producer(database.settings.resolved_broker_url, database.settings.visibility_s).send_task(
             RUN_JOB, args=[job_id], queue=queue, retry=False, ignore_result=True
         )
     except Exception as error:
@@ -49,7 +49,7 @@ def ask_search(settings: Settings, request: dict[str, Any], *, timeout_s: float 
     Raises Unavailable when the broker is down or no worker answers within `timeout_s` seconds.
     """
     try:
-        app = producer(settings.resolved_broker_url)
+        app = producer(settings.resolved_broker_url, settings.visibility_s)
         answer = app.send_task(SEARCH, kwargs=request, queue="search", retry=False, expires=timeout_s)
         found: dict[str, Any] = answer.get(timeout=timeout_s)
         return found
@@ -60,11 +60,11 @@ def ask_search(settings: Settings, request: dict[str, Any], *, timeout_s: float 
 
 
 @lru_cache(maxsize=4)
-def producer(broker_url: str) -> Celery:
+def producer(broker_url: str, visibility_s: float) -> Celery:
     """A Celery application that only sends; it gives up at once when the broker is down."""
     app = Celery("nearmiss", broker=broker_url, backend=_backend_url(broker_url), set_as_current=False)
     transport = {
-        "visibility_timeout": 7 * 86400,
+        "visibility_timeout": visibility_s,
         "socket_connect_timeout": CONNECT_S,
         "socket_timeout": 10.0,
         "max_retries": 0,

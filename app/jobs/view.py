@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -30,6 +30,8 @@ class JobView:
     reason: str
     asked_to: str | None
     attempt: int
+    priority: int
+    worker: str
     num_rejected: int  # rows that an import refused
     created_at: datetime
     started_at: datetime | None
@@ -42,6 +44,13 @@ def get_job(session: Session, job_id: int) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id}; reload the page")
     return job
+
+
+def unfinished_jobs(session: Session) -> list[Job]:
+    """At most 200: those that a worker holds, then those that wait by priority and age, then the paused ones."""
+    order = case({"queued": 1, "paused": 2}, value=Job.state, else_=0)
+    query = select(Job).where(Job.state.not_in(OVER)).order_by(order, Job.priority.desc(), Job.id)
+    return list(session.scalars(query.limit(200)))
 
 
 def view_job(session: Session, job: Job) -> JobView:
@@ -61,6 +70,8 @@ def view_job(session: Session, job: Job) -> JobView:
         reason=why_waiting(session, job) or job.reason,
         asked_to=job.asked_to,
         attempt=job.attempt,
+        priority=job.priority,
+        worker=job.worker,
         num_rejected=int(rejected.get("num", 0)),
         created_at=job.created_at,
         started_at=job.started_at,
@@ -73,6 +84,12 @@ def eta_s(job: Job) -> float | None:
     if not job.rate or job.state in OVER or job.total <= job.done:
         return None
     return (job.total - job.done) / job.rate
+
+
+def exported(session: Session, job: Job) -> dict[str, Any]:
+    """The body of an export's `exported` event, {} before its end."""
+    query = select(Event.body).where(Event.job_id == job.id, Event.kind == "exported")
+    return session.scalar(query.order_by(Event.id.desc()).limit(1)) or {}
 
 
 def rejected_rows(session: Session, job: Job) -> dict[str, Any]:

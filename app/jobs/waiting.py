@@ -1,9 +1,9 @@
 """Why a queued job has not begun, as a sentence for its row."""
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.jobs.presence import num_connected
+from app.jobs.presence import connected
 from app.jobs.states import HELD
 from app.store.models import Job
 
@@ -14,10 +14,22 @@ def why_waiting(session: Session, job: Job) -> str | None:
         return None
     if job.sent_at is None:
         return "waiting for the broker, which does not answer; the job is saved and starts by itself"
-    if num_connected(session, job.queue) == 0:
+    workers = [w for w in connected(session) if w.queue == job.queue]
+    if not workers:
         return no_worker(job.queue)
-    ahead = _num_ahead(session, job)
-    return f"behind {ahead} {'job' if ahead == 1 else 'jobs'}" if ahead else "starting"
+    wanted = int(job.request.get("processes") or 1)
+    gpus = [int(w.about.get("gpus") or 0) for w in workers]
+    if all(0 < num < wanted for num in gpus):
+        places = ",".join(str(n) for n in range(wanted))
+        return (
+            f"no GPU worker with {wanted} GPUs is connected (the largest has {max(gpus)});"
+            f" start one with `nearmiss worker gpu --gpus {places}`"
+        )
+    ahead = _ahead(session, job)
+    if not ahead:
+        return "starting"
+    num, what = len(ahead), "run" if set(ahead) == {"fine_tune"} else "job"
+    return f"behind {num} {what}{'' if num == 1 else 's'}"
 
 
 def no_worker(queue: str) -> str:
@@ -26,8 +38,8 @@ def no_worker(queue: str) -> str:
     return f"no {name} worker is connected; start one with `nearmiss worker {queue}`"
 
 
-def _num_ahead(session: Session, job: Job) -> int:
+def _ahead(session: Session, job: Job) -> list[str]:
+    """The kinds of the jobs that are held or come first."""
     earlier = (Job.priority > job.priority) | ((Job.priority == job.priority) & (Job.id < job.id))
     before = Job.state.in_(HELD) | ((Job.state == "queued") & earlier)
-    ahead = select(func.count()).select_from(Job).where(Job.queue == job.queue, Job.id != job.id, before)
-    return session.scalar(ahead) or 0
+    return list(session.scalars(select(Job.kind).where(Job.queue == job.queue, Job.id != job.id, before)))

@@ -24,6 +24,7 @@ THUMBNAILS_PX = (256, 512)
 WORKING_PX = 2 * max(THUMBNAILS_PX)  # larger pictures are reduced to about this as they are decoded
 MAX_PIXELS = 60_000_000  # a 60-megapixel photograph; a 10,000 × 10,000 bomb is over it
 MAX_BYTES = 64 * 2**20
+MAX_QUERY_PX = 2048
 QUALITY = 80  # of the WebP thumbnails
 
 
@@ -51,6 +52,17 @@ def check_picture(data: bytes) -> Picture:
         height=height,
         thumbnails=_thumbnails(image),
     )
+
+
+def check_query(data: bytes) -> None:
+    """A picture that somebody brings to search with: its head is read, nothing is decoded. Raises NearmissError."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+            size = max(image.size)
+    except Exception:
+        raise NearmissError("this is no PNG, JPEG or WebP; bring another picture") from None
+    if size > MAX_QUERY_PX:
+        raise NearmissError(f"the picture is {size:,} px wide or high; bring one of at most {MAX_QUERY_PX:,}")
 
 
 def upright_rgb(data: bytes) -> Image.Image:
@@ -185,6 +197,7 @@ def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tu
     """In a pool's process: (sha256, width, height) of a picture that is kept with its thumbnails, or a sentence.
 
     Bytes that are kept already were decoded whole before and are not decoded again. `refer` leaves originals in place.
+    Raises NearmissError where the store cannot be written: then no picture could be kept.
     """
     try:
         if isinstance(image, Path) and image.stat().st_size > MAX_BYTES:
@@ -194,14 +207,19 @@ def keep_file(image: Path | bytes, *, media_url: str, refer: bool = False) -> tu
         if is_kept(store, sha256):
             return sha256, *shown_size(data)
         picture = check_picture(data)
-        keep_picture(store, picture, refer_to=image if refer and isinstance(image, Path) else None)
-        return picture.sha256, picture.width, picture.height
     except NearmissError as error:
         return str(error)
     except MemoryError:
         return "the picture needs too much memory to decode; make it smaller"
     except OSError as error:
-        return f"the picture cannot be read or kept ({error.strerror or error}); check the path and the disk"
+        return f"the picture cannot be read ({error.strerror or error}); check the path and the disk"
+    try:
+        keep_picture(store, picture, refer_to=image if refer and isinstance(image, Path) else None)
+    except OSError as error:
+        raise NearmissError(
+            f"the media store cannot be written ({error.strerror or error}); mend that and resume the import"
+        ) from None
+    return picture.sha256, picture.width, picture.height
 
 
 @lru_cache(maxsize=1)

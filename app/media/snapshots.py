@@ -53,6 +53,16 @@ def put_snapshot(store: MediaStore, *, pairs: dict[str, list[Any]], verdicts: di
     )
 
 
+def put_again(
+    store: MediaStore, *, pairs: dict[str, list[Any]], verdicts: dict[str, list[Any]]
+) -> tuple[str, str]:
+    """Keep the tables of a snapshot from which something was erased: their new keys; the snapshot's hash stays its name."""
+    return (
+        store.put(_parquet(pairs, PAIRS), kind="snapshots", suffix=".parquet"),
+        store.put(_parquet(verdicts, VERDICTS), kind="snapshots", suffix=".parquet"),
+    )
+
+
 def get_table(store: MediaStore, key: str) -> pa.Table:
     """The table under a snapshot's key. Raises NotFound."""
     return pq.read_table(pa.BufferReader(store.get(key)))
@@ -60,5 +70,6 @@ def get_table(store: MediaStore, key: str) -> pa.Table:
 
 def _parquet(columns: dict[str, list[Any]], schema: pa.Schema) -> bytes:
     out = io.BytesIO()
+    columns = {name: columns.get(name, [None] * len(columns["image_id"])) for name in schema.names}
     pq.write_table(pa.table(columns, schema=schema), out, compression="zstd")
     return out.getvalue()

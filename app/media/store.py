@@ -1,6 +1,6 @@
 """Content-addressed files over fsspec: a folder by default, S3 and the like by URL.
 
-A key is `KIND/ab/cd/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
+A key is `KIND/ab/SHA256[.suffix]`; the same bytes have the same key, so that writing twice is harmless
 and a reader may cache for ever.
 """
 
@@ -8,12 +8,13 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import fsspec
 
@@ -25,7 +26,9 @@ class MediaStore:
 
     def __init__(self, url: str) -> None:
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        # object stores have no folders to make, and refuse the option
+        options = {"auto_mkdir": True} if url.startswith("file:") else {}
+        self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = "file" in self._files.protocol
 
     def put(self, data: bytes, *, kind: str, suffix: str = "") -> str:
@@ -49,6 +52,39 @@ class MediaStore:
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def copy_from(self, key: str, source: IO[bytes]) -> None:
+        """Keep what `source` reads under `key`, piece by piece: whole or not at all."""
+        if not self._local:
+            with self._files.open(self._full(key), "wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+            return
+        with self._part(key) as part, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+            target.flush()
+            os.fsync(target.fileno())
+
+    def all_keys(self) -> Iterator[str]:
+        """All keys, in order; unfinished writes are left out."""
+        root = str(self._root).rstrip("/")
+        found = self._files.find(root) if self._files.exists(root) else []
+        for path in sorted(found):
+            if not path.endswith(".part") and self.exists(path[len(root) + 1 :]):
+                yield path[len(root) + 1 :]
+
+    def put_file_at(self, key: str, path: Path) -> None:
+        """Keep a file that nobody will change under a key: without a copy where the disk is the same; whole or not at all."""
+        if self.exists(key):
+            return
+        if not self._local:
+            self._files.put_file(str(path), self._full(key))
+            return
+        with self._part(key) as part:
+            try:
+                os.link(path, part)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(path, part)
+                _sync_file(part)
 
     def refer_at(self, key: str, path: Path) -> None:
         """Keep under `key` a link to a file that stays where it is. Raises NearmissError where the store is elsewhere."""
@@ -98,6 +134,11 @@ class MediaStore:
             raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
         return file
 
+    def get_file(self, key: str, target: Path) -> None:
+        """Copy what is kept to the file `target`. Raises NotFound."""
+        with self.open(key) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 2**20)
+
     def exists(self, key: str) -> bool:
         """Whether the key is kept."""
         full = self._full(key)
@@ -133,10 +174,50 @@ class MediaStore:
         files: dict[str, str] = json.loads(self.get(key))
         return files
 
+    def names_below(self, prefix: str) -> list[str]:
+        """The names of files and folders directly below a prefix, in order; empty where there is none."""
+        try:
+            found = self._files.ls(self._full(prefix), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int, float]]:
+        """(key, bytes, seconds since 1970 of its last change, 0 where the store tells none) of all files below a prefix."""
+        root = self._full(prefix).rstrip("/")
+        try:
+            found = self._files.find(root, detail=True)
+        except FileNotFoundError:
+            return
+        for name, about in found.items():
+            changed = about.get("mtime") or about.get("LastModified") or about.get("created") or 0.0
+            at = changed.timestamp() if hasattr(changed, "timestamp") else float(changed)
+            yield name[len(self._root) :].lstrip("/"), int(about.get("size") or 0), at
+
+    def size(self, key: str) -> int:
+        """Bytes of what is kept. Raises NotFound."""
+        try:
+            return int(self._files.size(self._full(key)))
+        except FileNotFoundError:
+            raise NotFound(f"the media store has no {key}; was it erased or moved?") from None
+
+    def delete_below(self, prefix: str) -> None:
+        """Forget every key below a prefix."""
+        if self._files.exists(self._full(prefix)):
+            self._files.rm(self._full(prefix), recursive=True)
+
     def _full(self, key: str) -> str:
         if ".." in key or key.startswith("/"):
             raise NotFound(f"{key!r} is no key of the media store")
         return f"{self._root}/{key}"
+
+
+def _sync_file(path: Path) -> None:
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _sync_file_system(folder: Path) -> None:
@@ -152,5 +233,9 @@ def _sync_file_system(folder: Path) -> None:
 
 
 def content_key(sha256: str, *, kind: str, suffix: str = "") -> str:
-    """The key of content with this hash; two folder levels keep folders small."""
-    return f"{kind}/{sha256[:2]}/{sha256[2:4]}/{sha256}{suffix}"
+    """The key of content with this hash.
+
+    One folder level: a million files lie 4,000 to a folder; a second level made a folder for nearly each of the first
+    65,536 files, which cost more than writing them.
+    """
+    return f"{kind}/{sha256[:2]}/{sha256}{suffix}"

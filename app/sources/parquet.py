@@ -29,7 +29,9 @@ def read_parquet(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -
         num_bytes = file.metadata.row_group(group).total_byte_size
         if num_bytes > MAX_GROUP_BYTES:
             yield Rejected(
-                f"row group {group + 1}", f"it unpacks to {num_bytes:,} bytes; write smaller groups"
+                f"row group {group + 1}",
+                f"it unpacks to {num_bytes:,} bytes; write smaller groups",
+                unread=True,
             )
             continue
         try:
@@ -39,7 +41,16 @@ def read_parquet(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -
                     where = f"{path.name} row {number}"
                     yield from rows_of(record, columns, root=root, where=where, anywhere=anywhere)
         except (pa.ArrowException, OSError, ValueError) as error:
-            yield Rejected(f"row group {group + 1}", f"it is damaged ({_short(error)}); write the file again")
+            said = f"it is damaged ({_short(error)}); write the file again"
+            yield Rejected(f"row group {group + 1}", said, unread=True)
+
+
+def num_parquet_rows(path: Path) -> int | None:
+    """How many rows its footer promises; None where it has none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError, ValueError):
+        return None
 
 
 def parquet_columns(path: Path) -> list[str]:

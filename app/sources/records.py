@@ -109,7 +109,7 @@ def _picture(value: Any, root: Path, where: str, anywhere: bool) -> tuple[str, P
         there = path.is_file()
     except OSError:
         there = False
-    return (data, path) if there else Rejected(where, f"there is no file {data!r}; check the path")
+    return (data, path) if there else Rejected(where, f"there is no file {data!r}; check the path", data)
 
 
 def _list(found: Sequence[str]) -> str:

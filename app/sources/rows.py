@@ -21,7 +21,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that cannot be imported; the others are."""
+    """A row that cannot be imported; the others are.
+
+    A re-import keeps what stands under `key`, and retires nothing where something could not be read (`unread`).
+    """
 
     where: str
     reason: str  # one sentence with the remedy
+    key: str = ""  # its picture, where it is known
+    unread: bool = False  # nobody knows what stood there

@@ -12,7 +12,9 @@ from app.sources.records import Rows, split_of
 from app.sources.rows import Rejected, Row
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-MAX_MEMBER_BYTES = 64 << 20
+WANTED = {*PICTURES, "txt", "json"}
+MAX_MEMBER_BYTES = 64 << 20  # also of a sample's members together
+MAX_MEMBERS = 10_000_000  # of a shard
 MAX_HEADER_BYTES = 1 << 20  # of an extended header, which tarfile keeps in memory
 MAX_RATIO = 200  # unpacked to packed; photographs reach about 1, captions 5
 EXTENDED = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
@@ -44,26 +46,30 @@ def _read(shard: Path) -> Rows:
             if isinstance(found, Rejected):
                 yield found
                 continue
-            path, data = found
-            key, _, ending = path.rpartition("/")[2].partition(".")
-            key = path[: len(path) - len(ending) - 1] if ending else path
+            key, ending, data = found
             if key != name:
                 if parts:
                     yield from _rows(shard, name, parts)
                 name, parts = key, Sample()
-            parts[ending.lower()] = data
             num += 1
+            if num > MAX_MEMBERS:
+                raise NearmissError(f"it has more than {MAX_MEMBERS:,} members; write smaller shards")
+            if sum(map(len, parts.values())) + len(data) > MAX_MEMBER_BYTES:
+                said = f"its sample has more than {MAX_MEMBER_BYTES:,} bytes; make the picture smaller"
+                yield Rejected(f"{shard.name}: {key[:200]!r}", said, f"{shard.name}/{key}")
+            else:
+                parts[ending] = data
     except NearmissError as error:
-        yield Rejected(shard.name, str(error))
+        yield Rejected(shard.name, str(error), unread=True)
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
-        yield Rejected(
-            shard.name, f"it ends or breaks after {num} members ({str(error)[:80]}); copy it again"
-        )
+        said = f"it ends or breaks after {num} members ({str(error)[:80]}); copy it again"
+        yield Rejected(shard.name, said, unread=True)
     if parts:
         yield from _rows(shard, name, parts)
 
 
-def _members(shard: Path) -> Iterator[tuple[str, bytes] | Rejected]:
+def _members(shard: Path) -> Iterator[tuple[str, str, bytes] | Rejected]:
+    """(sample, ending, content); what no reader wants is passed over unread, under the ending ""."""
     with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # else a million members stay in memory
@@ -78,6 +84,8 @@ def _members(shard: Path) -> Iterator[tuple[str, bytes] | Rejected]:
                 yield Rejected(where, "it is a link, a device or a sparse file; put a plain file there")
             elif member.name.startswith("/") or ".." in member.name.split("/"):
                 yield Rejected(where, "its name leaves the archive; give it a plain name")
+            elif (split := _split(member.name))[1] not in WANTED:
+                yield split[0], "", b""
             elif member.size > MAX_MEMBER_BYTES:
                 yield Rejected(where, f"it has {member.size:,} bytes; at most {MAX_MEMBER_BYTES:,} are taken")
             else:
@@ -85,7 +93,13 @@ def _members(shard: Path) -> Iterator[tuple[str, bytes] | Rejected]:
                 data = content.read() if content is not None else b""
                 if len(data) != member.size:
                     raise tarfile.ReadError("unexpected end of data")
-                yield member.name, data
+                yield *split, data
+
+
+def _split(path: str) -> tuple[str, str]:
+    """WebDataset's rule: the sample's name ends at the first dot after the last slash."""
+    ending = path.rpartition("/")[2].partition(".")[2]
+    return (path[: len(path) - len(ending) - 1] if ending else path), ending.lower()
 
 
 def _rows(shard: Path, name: str, parts: Sample) -> Rows:

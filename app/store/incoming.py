@@ -50,7 +50,11 @@ STANDING = (
     " AND c.data_set_id = :data_set_id AND c.sha256 = i.text_sha256"
     " AND pairs.image_id = m.id AND pairs.caption_id = c.id"
 )
-RETURNED = text(f"UPDATE pairs SET retired_at = NULL{STANDING} AND pairs.retired_at IS NOT NULL")
+# the source still has the caption that a person has corrected since
+MENDED = "EXISTS (SELECT 1 FROM mends WHERE mends.old_pair_id = pairs.id AND mends.undone_at IS NULL)"
+RETURNED = text(
+    f"UPDATE pairs SET retired_at = NULL{STANDING} AND pairs.retired_at IS NOT NULL AND NOT {MENDED}"
+)
 MOVED = text(f"UPDATE pairs SET split = i.split{STANDING} AND pairs.split <> i.split")
 
 

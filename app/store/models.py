@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
-JobKind = Literal["import", "embed", "mine", "fine_tune", "export"]
+JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push", "map"]
 JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
@@ -76,6 +76,8 @@ class DataSet(Table):
     num_pairs: Mapped[int] = mapped_column(default=0)
     attribution: Mapped[str] = mapped_column(Text, default="")  # shown in the page beside the pictures
     licence: Mapped[str] = mapped_column(String(200), default="")
+    overlap: Mapped[float] = mapped_column(Float, default=0.1, server_default="0.1")  # share judged by two
+    control_share: Mapped[float] = mapped_column(Float, default=0.04, server_default="0.04")
     created_at: Mapped[Created]
 
 
@@ -189,9 +191,24 @@ class Suggestion(Table):
         _open_index("impact"),
         _open_index("uncertainty"),
         _open_index("shuffle"),
+        _open_index("score"),
         Index("ix_suggestions_image", "image_id", "caption_id"),
         Index("ix_suggestions_caption", "caption_id"),
-        Index("ix_suggestions_group", "data_set_id", "group_key"),
+        Index(
+            "ix_suggestions_group",
+            "data_set_id",
+            "group_key",
+            sqlite_where=text("group_key <> ''"),
+            postgresql_where=text("group_key <> ''"),
+        ),
+        Index(
+            "ix_suggestions_open_band",
+            "data_set_id",
+            "proposed",
+            "probability",
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
     )
 
 
@@ -207,7 +224,9 @@ class Verdict(Table):
     answer: Mapped[str | None] = mapped_column(String(20))  # None on an undo
     confidence: Mapped[float] = mapped_column(Float, default=1.0)
     person: Mapped[str] = mapped_column(String(200))
-    source: Mapped[str] = mapped_column(String(20), default="manual")  # manual, bulk, import or api
+    source: Mapped[str] = mapped_column(String(20), default="manual")  # manual, blind, bulk, import or api
+    # a vote on what another person had decided already: it is counted, and what stands stays
+    is_second: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))  # whose score was shown
     score: Mapped[float | None] = mapped_column(Float)
     retracts_id: Mapped[int | None] = mapped_column(ForeignKey("verdicts.id"), unique=True)
@@ -232,6 +251,75 @@ class CurrentVerdict(Table):
     verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id", ondelete="CASCADE"))
     answer: Mapped[str] = mapped_column(String(20))
     __table_args__ = (Index("ix_current_verdicts_data_set", "data_set_id", "answer", "verdict_id"),)
+
+
+class ItemLease(Table):
+    """Whose desk a suggestion lies on; nobody else is asked until it is answered or the time is over."""
+
+    __tablename__ = "item_leases"
+    suggestion_id: Mapped[int] = mapped_column(
+        ForeignKey("suggestions.id", ondelete="CASCADE"), primary_key=True
+    )
+    person: Mapped[str] = mapped_column(String(200))
+    until: Mapped[float] = mapped_column(Float)  # epoch seconds of the database's clock
+
+
+class SecondVote(Table):
+    """Two people's votes on one candidate; `waiting` until somebody else has judged it too."""
+
+    __tablename__ = "second_votes"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    suggestion_id: Mapped[int] = mapped_column(ForeignKey("suggestions.id", ondelete="CASCADE"))
+    planned: Mapped[bool]  # asked on purpose; else two people were at it at once
+    first_verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id", ondelete="CASCADE"), index=True)
+    second_verdict_id: Mapped[int | None] = mapped_column(
+        ForeignKey("verdicts.id", ondelete="CASCADE"), index=True
+    )
+    settled_verdict_id: Mapped[int | None] = mapped_column(
+        ForeignKey("verdicts.id", ondelete="CASCADE"), index=True
+    )
+    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    created_at: Mapped[Created]
+    __table_args__ = (
+        CheckConstraint("state in ('waiting', 'agreed', 'disputed', 'settled')", name="state"),
+        Index("ix_second_votes_state", "data_set_id", "state", "id"),
+        Index("ix_second_votes_candidate", "image_id", "caption_id"),
+    )
+
+
+class Control(Table):
+    """A question whose answer is known, mixed into a person's queue. Its answer measures; it is no verdict."""
+
+    __tablename__ = "controls"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    expected: Mapped[str] = mapped_column(String(20))  # match of a known pair, no_match of a random one
+    person: Mapped[str] = mapped_column(String(200))
+    uuid: Mapped[str | None] = mapped_column(String(36), unique=True)  # of the answer
+    answer: Mapped[str | None] = mapped_column(String(20))
+    created_at: Mapped[Created]
+    __table_args__ = (
+        CheckConstraint("expected in ('match', 'no_match')", name="expected"),
+        Index("ix_controls_person", "data_set_id", "person", "answer"),
+    )
+
+
+class Mend(Table):
+    """A corrected caption: the broken pair was retired and a new one took its place."""
+
+    __tablename__ = "mends"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"), index=True)
+    old_pair_id: Mapped[int] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"), index=True)
+    new_pair_id: Mapped[int] = mapped_column(ForeignKey("pairs.id", ondelete="CASCADE"), index=True)
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[Created]
+    undone_at: Mapped[datetime | None] = mapped_column(Utc())
 
 
 class BulkCheck(Table):
@@ -272,6 +360,98 @@ class Guidelines(Table):
     person: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[Created]
     __table_args__ = (Index("ix_guidelines_data_set", "data_set_id", "id"),)
+
+
+def _standing_tag(name: str, *columns: str, unique: bool = False) -> Index:
+    """Only tags that were not taken off are indexed; what was taken off is history."""
+    stands = text("removed_bulk_id is null")
+    return Index(name, *columns, unique=unique, sqlite_where=stands, postgresql_where=stands)
+
+
+class Tag(Table):
+    """A word of the team's own for images of a data set."""
+
+    __tablename__ = "tags"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[Created]
+    __table_args__ = (UniqueConstraint("data_set_id", "name"),)
+
+
+class ImageTag(Table):
+    """A tag on an image, from the step that put it on to the step that took it off; either is undone as one."""
+
+    __tablename__ = "image_tags"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    tag_id: Mapped[int] = mapped_column(ForeignKey("tags.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    person: Mapped[str] = mapped_column(String(200))
+    bulk_id: Mapped[str] = mapped_column(String(36), index=True)
+    removed_bulk_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    created_at: Mapped[Created]
+    __table_args__ = (_standing_tag("uq_image_tags_standing", "tag_id", "image_id", unique=True),)
+
+
+class Comment(Table):
+    """What a person noted about an image, or about one caption of it."""
+
+    __tablename__ = "comments"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    caption_id: Mapped[int | None] = mapped_column(ForeignKey("captions.id", ondelete="CASCADE"))
+    text: Mapped[str] = mapped_column(Text)
+    person: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[Created]
+    __table_args__ = (Index("ix_comments_image", "image_id", "id"),)
+
+
+class EmbeddingMap(Table):
+    """Where the images of a data set lie in two dimensions, under one model: columns in the media store."""
+
+    __tablename__ = "embedding_maps"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(Text)  # media key
+    num_images: Mapped[int]
+    created_at: Mapped[Created]
+    __table_args__ = (UniqueConstraint("data_set_id", "model_id"),)
+
+
+class DuplicateGroup(Table):
+    """Images or captions that are near duplicates of each other, as the latest mining found them."""
+
+    __tablename__ = "duplicate_groups"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(10))  # image or caption
+    members_hash: Mapped[str] = mapped_column(
+        String(64)
+    )  # of the ids: a settled group that stays the same stays settled
+    size: Mapped[int]
+    settled: Mapped[str | None] = mapped_column(String(10))  # same, different or one: how a person settled it
+    bulk_id: Mapped[str | None] = mapped_column(String(36))  # of the verdicts that came with it
+    retired_pairs: Mapped[list[int]] = mapped_column(JSON, default=list)  # ids, for the undo
+    person: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[Created]
+    __table_args__ = (
+        UniqueConstraint("data_set_id", "kind", "members_hash"),
+        CheckConstraint("kind in ('image', 'caption')", name="kind"),
+        CheckConstraint("settled in ('same', 'different', 'one')", name="settled"),
+        Index("ix_duplicate_groups_page", "data_set_id", "kind", "id"),
+    )
+
+
+class Duplicate(Table):
+    """A member of a group: an image's or a caption's id."""
+
+    __tablename__ = "duplicates"
+    group_id: Mapped[int] = mapped_column(
+        ForeignKey("duplicate_groups.id", ondelete="CASCADE"), primary_key=True
+    )
+    item_id: Mapped[int] = mapped_column(Id, primary_key=True, index=True)
 
 
 class Snapshot(Table):
@@ -354,6 +534,7 @@ class Run(Table):
     metrics_after: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     result_model_id: Mapped[int | None] = mapped_column(Id)
     checkpoint_key: Mapped[str] = mapped_column(Text, default="")  # media key of the exported checkpoint
+    experiment: Mapped[str | None] = mapped_column(String(36), index=True)  # arms of one comparison share it
     created_at: Mapped[Created]
 
 

@@ -5,15 +5,16 @@ import gradio as gr
 HEADER = """
 <div class="nm-brand">
   <div><strong>Nearmiss</strong> <span>curate the negatives that CLIP learns from</span></div>
-  <div id="nm-chooser"></div>
+  <div class="nm-brand-right"><div id="nm-chooser"></div><div id="nm-person"></div></div>
 </div>
 """
 TABS = (
-    ("Browse", "nm-browse"),
+    ("Explore", "nm-explore"),
     ("Curate", "nm-curate"),
     ("Fine-tune", "nm-tune"),
     ("Runs", "nm-runs"),
     ("Data", "nm-data"),
+    ("People", "nm-people"),
 )
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -21,6 +22,10 @@ HEAD = """
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
 <link rel="stylesheet" href="/page/mining.css">
+<link rel="stylesheet" href="/page/people.css">
+<link rel="stylesheet" href="/page/runs.css">
+<link rel="stylesheet" href="/page/explore.css">
+<link rel="stylesheet" href="/page/desk.css">
 <script type="module" src="/page/app.js"></script>
 """
 

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.models import DataSet
 from app.store.schema import migrate
+from app.store.words import index_words
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -62,4 +63,5 @@ def seeded(database: Database) -> Database:
             if i != j
         ]
         add_suggestions(session, data_set_id=data_set.id, model_id=model.id, suggestions=found)
+        index_words(session)
     return database

@@ -47,7 +47,7 @@ def judge(database: Database, check_id: int, answers: list[str]) -> None:
         for suggestion_id, answer in zip(ids, answers):
             s = session.get_one(Suggestion, suggestion_id)
             decision = Decision(str(uuid.uuid4()), s.image_id, s.caption_id, answer, suggestion_id=s.id)  # type: ignore[arg-type]
-            decide(session, decisions=[decision], person="ana")
+            decide(session, decisions=[decision], person="ana", source="blind")
     with database.transaction() as session:
         close_sample(session, check_id)
 

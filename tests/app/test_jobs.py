@@ -6,16 +6,19 @@ import time
 import pytest
 from sqlalchemy import update
 
-from app.actions.steer_job import cancel_job, pause_job, resume_job
+from app.actions.steer_job import cancel_job, order_job, pause_job, resume_job
 from app.errors import Conflict
 from app.jobs import lease
 from app.jobs.enqueue import enqueue
+from app.jobs.expire import crashed
 from app.jobs.presence import seen
-from app.jobs.reconcile import reconcile
+from app.jobs.reconcile import Reconciler, reconcile
 from app.jobs.states import TRANSITIONS, move
 from app.jobs.waiting import why_waiting
+from app.settings import Settings
 from app.store.database import Database
 from app.store.models import JOB_STATES, Job
+from app.store.schema import migrate
 
 
 def new_job(database: Database, **values: object) -> int:
@@ -143,6 +146,72 @@ def test_a_frozen_worker_is_fenced_off_after_another_claimed(database: Database)
     assert state_of(database, job_id) == "claimed"
 
 
+def test_a_worker_takes_the_best_waiting_job_whatever_its_message_says(database: Database) -> None:
+    jobs = [new_job(database) for _ in range(4)]
+    with database.transaction() as session:
+        order_job(session, job_id=jobs[2], first=True)
+        order_job(session, job_id=jobs[0], first=False)
+    taken = []
+    for _ in range(5):
+        with database.transaction() as session:
+            claimed = lease.claim_next(session, queue="gpu", worker="w")
+            taken.append(None if claimed is None else claimed.job_id)
+    assert taken == [jobs[2], jobs[1], jobs[3], jobs[0], None]
+
+
+def test_a_job_that_is_over_cannot_be_moved_in_the_queue(database: Database) -> None:
+    job_id = new_job(database, state="finished")
+    with database.transaction() as session, pytest.raises(Conflict, match="it is finished and stays so"):
+        order_job(session, job_id=job_id, first=True)
+
+
+def test_a_run_of_four_processes_waits_for_a_worker_with_four_gpus(database: Database) -> None:
+    with database.transaction() as session:
+        wide = enqueue(session, kind="fine_tune", data_set_id=None, request={"processes": 4}).id
+    narrow = new_job(database)
+    with database.transaction() as session:
+        session.execute(update(Job).values(sent_at=1.0))  # as if a broker had taken both
+        seen(session, name="w", queue="gpu", about={"gpus": 1})
+        session.flush()
+        assert "no GPU worker with 4 GPUs" in (why_waiting(session, session.get_one(Job, wide)) or "")
+        claimed = lease.claim_next(session, queue="gpu", worker="w", num_gpus=1)
+        assert claimed is not None and claimed.job_id == narrow
+        assert lease.claim_next(session, queue="gpu", worker="w", num_gpus=1) is None
+        claimed = lease.claim_next(session, queue="gpu", worker="v", num_gpus=4)
+        assert claimed is not None and claimed.job_id == wide
+
+
+def test_a_process_that_was_killed_gives_its_job_back_at_once_and_only_its_own(database: Database) -> None:
+    job_id = new_job(database)
+    with database.transaction() as session:
+        token = lease.claim(session, job_id, worker="w")
+        assert token is not None
+        assert not crashed(session, job_id, token=token - 1, what="nothing")
+        assert crashed(session, job_id, token=token, what="its process was killed by SIGKILL")
+        job = session.get_one(Job, job_id, populate_existing=True)
+        assert (job.state, job.attempt) == ("queued", 1)
+        assert job.reason.startswith("its process was killed by SIGKILL at step 0")
+
+
+def test_after_an_outage_of_the_database_holders_get_time_to_say_that_they_live(settings: Settings) -> None:
+    slow = Settings(**settings.model_dump() | {"lease_s": 3.0})
+    database = Database(slow)
+    migrate(database.engine)
+    job_id = new_job(database)
+    with database.transaction() as session:
+        token = lease.claim(session, job_id, worker="w")
+        assert token is not None
+        session.execute(update(Job).values(lease_until=1.0))  # the outage was longer than the lease
+    reconciler = Reconciler(database, every_s=0.1)
+    reconciler.start()
+    time.sleep(1.0)
+    assert state_of(database, job_id) == "claimed"
+    time.sleep(2.5)
+    reconciler.stop()
+    assert state_of(database, job_id) == "queued"
+    database.close()
+
+
 def test_a_lease_that_is_kept_does_not_expire(database: Database) -> None:
     job_id = new_job(database)
     with database.transaction() as session:
@@ -201,7 +270,7 @@ def test_waiting_says_who_is_missing_and_who_is_before(database: Database) -> No
         )
         seen(session, name="w", queue="gpu", about={})
         session.flush()
-        assert why_waiting(session, job) == "behind 1 job"
+        assert why_waiting(session, job) == "behind 1 run"
         assert why_waiting(session, session.get_one(Job, first)) == "starting"
 
 

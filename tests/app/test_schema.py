@@ -12,8 +12,12 @@ from app.store.schema import check, migrate
 
 
 def test_migrated_schema_equals_the_models(database: Database) -> None:
+    def ours(name: str | None, _type: str, _parents: object) -> bool:
+        return not (name or "").startswith("caption_words")  # full text: each database's own kind of table
+
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        context = MigrationContext.configure(connection, opts={"include_name": ours})
+        assert compare_metadata(context, Table.metadata) == []
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

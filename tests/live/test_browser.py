@@ -42,19 +42,63 @@ def page(browser, nearmiss):
     assert not complaints
 
 
-def test_browse_filters_by_words_pages_and_opens_a_pair_with_its_candidates(page):
+def test_explore_filters_in_the_address_selects_all_that_match_and_undoes_in_one_step(page, nearmiss):
     page.wait_for_selector(".nm-card", timeout=30_000)
-    first = page.locator(".nm-card").count()
-    assert first > 10
+    assert page.locator(".nm-card").count() > 10
     page.get_by_label("Words in captions").fill("dark skin tone")
-    page.wait_for_function(
-        """() => { const shown = [...document.querySelectorAll('.nm-card-caption')];
+    only_dark = """() => { const shown = [...document.querySelectorAll('.nm-card-caption')];
                    return shown.length > 0 && shown.every(c => /dark/.test(c.textContent)); }"""
+    page.wait_for_function(only_dark)
+    page.reload()
+    page.wait_for_function(only_dark)
+    num = nearmiss.get("/api/data-sets/1/explore/count?q=dark+skin+tone")["num"]
+    page.get_by_role("button", name="Select all matching").click()
+    page.wait_for_function(f"document.querySelector('.nm-selected').textContent.startsWith('All {num} ')")
+    page.get_by_role("button", name="Tag …").click()
+    page.locator("dialog input").fill("night")
+    page.get_by_role("button", name="Put on").click()
+    page.wait_for_function(
+        f"document.querySelector('.nm-selection .nm-notice')?.textContent.startsWith('{num} tagged')"
     )
+    assert nearmiss.get("/api/data-sets/1/explore/count?tag=night")["num"] == num
+    page.locator(".nm-selection").get_by_role("button", name="Undo").click()
+    nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/explore/count?tag=night")["num"] == 0)
+
+
+def test_an_item_page_has_suggestions_history_and_comments_and_back_leads_to_the_grid(page):
+    page.wait_for_selector(".nm-card", timeout=30_000)
     page.locator(".nm-card").first.click()
-    page.wait_for_selector(".nm-drawer .nm-large")
-    assert "dark" in page.locator(".nm-drawer").inner_text()
-    page.wait_for_function("document.querySelectorAll('.nm-drawer .nm-candidates li').length > 0")
+    page.wait_for_selector(".nm-item-page .nm-large")
+    page.wait_for_function("document.querySelectorAll('.nm-item-page .nm-candidates li').length > 1")
+    page.get_by_label("Comment", exact=True).fill("<img src=x onerror=alert(1)> look again")
+    page.get_by_role("button", name="Comment", exact=True).click()
+    page.wait_for_selector(".nm-note")
+    assert page.locator(".nm-note").inner_text().startswith("<img src=x")
+    page.reload()
+    page.wait_for_selector(".nm-note", timeout=30_000)
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_function("!document.querySelector('.nm-note')")
+    page.go_back()
+    page.wait_for_selector(".nm-explore .nm-card", timeout=30_000)
+
+
+def test_search_by_meaning_and_by_a_picture_shows_scores(page, nearmiss):
+    page.wait_for_selector(".nm-card", timeout=30_000)
+    nearmiss.wait(
+        "the search worker", lambda: [w for w in nearmiss.get("/api/workers") if w["queue"] == "search"]
+    )
+    page.get_by_label("by meaning").check()
+    page.get_by_label("Words in captions").fill("a cook")
+    page.wait_for_function("document.querySelector('.nm-card .nm-tag[title=cosine]')", timeout=60_000)
+    picture = nearmiss.bytes(
+        f"/api/images/{nearmiss.get('/api/data-sets/1/explore?limit=1')['items'][0]['image_id']}/256"
+    )
+    chooser = page.locator(".nm-explore input[type=file]")
+    chooser.set_input_files({"name": "mine.webp", "mimeType": "image/webp", "buffer": picture})
+    page.wait_for_selector(".nm-query", timeout=30_000)
+    page.wait_for_function(
+        "Number(document.querySelector('.nm-card .nm-tag[title=cosine]')?.textContent) > 0.9", timeout=30_000
+    )
 
 
 def test_board_shows_an_anchor_keys_mark_exceptions_enter_saves_all_and_z_takes_all_back(page, nearmiss):

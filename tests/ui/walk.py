@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 TABS = {
-    "browse": ("Browse", ".nm-card"),
+    "explore": ("Explore", ".nm-card"),
     "curate": ("Curate", ".nm-board .nm-cell"),
     "tune": ("Fine-tune", ".nm-report .nm-facts"),
     "runs": ("Runs", ".nm-run .nm-table"),

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.store.models import Suggestion
 from app.store.reads.data_sets import IS_OPEN
-from app.store.reads.queue import MAX_EXCLUDED, QueueItem, next_items
+from app.store.reads.queue import QueueItem, find_items, next_items
 
 CANDIDATES = 9  # as many as there are digit keys
 MAX_BOARDS = 10
@@ -29,34 +29,45 @@ class Boards:
     boards: list[Board]
     remaining: int
     decided: int
+    num_leased: int  # on the desks of others
 
 
 def next_boards(
-    session: Session, data_set_id: int, *, limit: int = 3, exclude: Collection[int] = ()
+    session: Session,
+    data_set_id: int,
+    *,
+    limit: int = 3,
+    exclude: Collection[int] = (),
+    person: str | None = None,
 ) -> Boards:
-    """Boards of open suggestions without those in `exclude`, in the queue's mixed order. Raises NotFound."""
+    """Boards of open suggestions without those in `exclude`, in the queue's mixed order, for a person as there.
+
+    Raises NotFound.
+    """
     held, boards = set(exclude), []
-    first = next_items(session, data_set_id, limit=30, exclude=held)
+    first = next_items(session, data_set_id, limit=30, exclude=held, person=person)
     for item in first.items:
         if item.suggestion_id in held:
             continue
-        board = _board(session, data_set_id, item, held)
+        board = _board(session, data_set_id, item, held, person)
         held |= {found.suggestion_id for found in board.items}
         boards.append(board)
         if len(boards) >= min(limit, MAX_BOARDS):
             break
-    return Boards(boards, first.remaining, first.decided)
+    return Boards(boards, first.remaining, first.decided, first.num_leased)
 
 
-def _board(session: Session, data_set_id: int, item: QueueItem, held: set[int]) -> Board:
+def _board(session: Session, data_set_id: int, item: QueueItem, held: set[int], person: str | None) -> Board:
     """The item's image or its caption, whichever has more open candidates."""
     by_image = _num_open(session, data_set_id, Suggestion.image_id == item.image_id)
     by_caption = _num_open(session, data_set_id, Suggestion.caption_id == item.caption_id)
     anchor = "image" if by_image >= by_caption else "caption"
     place = {"image_id": item.image_id} if anchor == "image" else {"caption_id": item.caption_id}
-    near = list(held)[-MAX_EXCLUDED:]
-    found = next_items(session, data_set_id, order="impact", limit=CANDIDATES, exclude=near, **place)
-    others = [i for i in found.items if i.suggestion_id != item.suggestion_id]
+    found = find_items(
+        session, data_set_id, order="impact", limit=CANDIDATES, exclude=sorted(held), person=person, **place
+    )
+    others = [i for i in found if i.suggestion_id != item.suggestion_id]
+    others = [i for i in others if not i.group_key or i.group_key != item.group_key]
     return Board(anchor, [item, *others][:CANDIDATES])
 
 

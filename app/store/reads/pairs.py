@@ -89,27 +89,17 @@ class PairDetail:
 
 
 def page_of_pairs(
-    session: Session, data_set_id: int, *, words: str = "", split: str = "", after: int = 0, limit: int = 60
+    session: Session, data_set_id: int, *, split: str = "", after: int = 0, limit: int = 60
 ) -> Page:
-    """At most `limit` pairs with an id above `after` whose caption holds `words` in any case. Raises NotFound."""
+    """At most `limit` pairs with an id above `after`. Raises NotFound."""
     get_data_set(session, data_set_id)
     limit = max(1, min(limit, MAX_PAGE))
     query = _pairs().where(Pair.data_set_id == data_set_id, Pair.id > after, Pair.retired_at.is_(None))
     if split:
         query = query.where(Pair.split == split)
-    for word in words.split():
-        query = query.where(Caption.text.icontains(word, autoescape=True))
     rows = session.execute(query.order_by(Pair.id).limit(limit + 1)).all()
     items = [_item(row) for row in rows[:limit]]
     return Page(items=items, next=items[-1].id if len(rows) > limit else None)
-
-
-def pairs_of_images(session: Session, image_ids: list[int]) -> list[PairItem]:
-    """The first pair of each image, in the order given."""
-    standing = _pairs().where(Pair.image_id.in_(image_ids), Pair.retired_at.is_(None))
-    rows = session.execute(standing.order_by(Pair.id.desc())).all()
-    first = {row.image_id: _item(row) for row in rows}
-    return [first[image_id] for image_id in image_ids if image_id in first]
 
 
 def pair_detail(session: Session, pair_id: int) -> PairDetail:

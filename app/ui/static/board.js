@@ -1,9 +1,12 @@
 // The desk, anchor board: one image with up to nine captions, or one caption with up to nine images. The anchor is read
 // once; exceptions are marked, Enter confirms what is proposed for the rest.
 
-import { get, picture, post } from "./api.js";
+import { picture, post } from "./api.js";
 import { announce, fill, h, number } from "./dom.js";
-import { ANSWERS, choices, keyName, marked } from "./verdicts.js";
+import { rename } from "./focus.js";
+import { labelOf } from "./keys.js";
+import { showMend } from "./mend.js";
+import { alike, ANSWERS, choices, marked } from "./verdicts.js";
 
 const AHEAD = 3;
 
@@ -12,6 +15,7 @@ export class BoardView {
     Object.assign(this, { root, outbox, onEmpty, onStatus, onDecided });
     this.boards = [];
     this.given = []; // {board, sent: [uuid, …]} of this page, newest last
+    this.why = false; // whether each cell says why it was suggested
   }
 
   async open(set) {
@@ -25,8 +29,9 @@ export class BoardView {
 
   async fetch() {
     const held = this.boards.flatMap((board) => board.items.map((item) => item.suggestion_id));
-    const page = await get(`/api/data-sets/${this.set.id}/boards`, { limit: AHEAD, exclude: held.join(",") });
+    const page = await post(`/api/data-sets/${this.set.id}/boards`, { limit: AHEAD, exclude: held });
     this.remaining = page.remaining;
+    this.numLeased = page.num_leased;
     for (const board of page.boards) {
       board.items = board.items.filter((item) => !this.seen.has(item.suggestion_id));
       if (!board.items.length) continue;
@@ -50,7 +55,7 @@ export class BoardView {
 
   show() {
     const board = this.boards[0];
-    if (!board) return this.onEmpty();
+    if (!board) return this.onEmpty(this.numLeased);
     this.root.dataset.suggestion = board.items[0].suggestion_id;
     this.cells = board.items.map((item, at) => this.cell(board, item, at));
     fill(
@@ -67,8 +72,9 @@ export class BoardView {
           h(
             "div",
             { class: "nm-tools" },
-            h("button", { type: "button", class: "nm-button nm-primary", onclick: () => this.confirm() }, "Confirm all", h("kbd", {}, "Enter")),
-            h("button", { type: "button", class: "nm-button", onclick: () => this.undo() }, "Undo", h("kbd", {}, "Z")),
+            h("button", { type: "button", class: "nm-button nm-primary", onclick: () => this.confirm() }, "Confirm all", h("kbd", {}, labelOf("confirm"))),
+            h("button", { type: "button", class: "nm-button", onclick: () => this.undo() }, "Undo", h("kbd", {}, labelOf("undo"))),
+            h("button", { type: "button", class: "nm-button", "aria-pressed": this.why, onclick: () => this.toggleWhy() }, "Why", h("kbd", {}, labelOf("context"))),
           ),
           (this.last = h("p", { class: "nm-last" })),
         ),
@@ -86,9 +92,10 @@ export class BoardView {
           "button",
           { type: "button", class: `nm-own${board.broken.has(pair.caption_id) ? " nm-own-broken" : ""}`, "aria-pressed": board.broken.has(pair.caption_id), title: "Mark this pair of the data set as broken", onclick: () => this.toggleBroken(pair) },
           board.broken.has(pair.caption_id) ? `⚠ Broken pair: ${pair.caption}` : pair.caption,
-          h("kbd", {}, keyName(ANSWERS.broken_pair.key)),
+          h("kbd", {}, labelOf("broken_pair")),
         ),
       ),
+      board.items[0].own_pairs.length ? h("button", { type: "button", class: "nm-button", onclick: () => this.mend() }, "Correct it", h("kbd", {}, labelOf("mend"))) : null,
     ];
   }
 
@@ -115,10 +122,12 @@ export class BoardView {
           class: `nm-cell nm-cell-${answer}${changed ? " nm-cell-changed" : ""}`,
           onclick: () => this.cycle(at),
           title: `${item.reasons.join(" · ") || "Suggested by the model"} (${Math.round(100 * item.probability)} % that it matches)`,
-          "aria-label": `${at + 1}: ${item.caption}. ${about.label}${changed ? ", changed" : ", proposed"}`,
+          "aria-label": `${at + 1}: ${item.caption}. ${about.label}${changed ? ", changed" : ", proposed"}${alike(item) ? `, ${alike(item)}` : ""}`,
         },
         h("kbd", {}, String(at + 1)),
         what,
+        this.why ? h("span", { class: "nm-why" }, `${Math.round(100 * item.probability)} % that it matches. ${item.reasons.join(" · ")}`) : null,
+        alike(item) ? h("span", { class: "nm-alike" }, alike(item)) : null,
         h("span", { class: `nm-tag nm-${answer}` }, `${about.icon} ${about.label}`),
       ),
     );
@@ -153,13 +162,46 @@ export class BoardView {
     for (const caption_id of board.broken) verdicts.push(verdict({ image_id: board.items[0].image_id, caption_id }, "broken_pair", null));
     verdicts.forEach((each) => this.outbox.add(each));
     this.given.push({ board, sent: verdicts.map((each) => each.uuid) });
+    this.dropAlike(board);
     if (this.boards.length < AHEAD) this.fetch().then(() => this.boards.length === 1 && this.show(), () => {});
     this.show();
     const yes = board.answers.filter((answer) => answer === "match").length;
-    const told = `Saved ${verdicts.length}: ${yes} yes, ${board.answers.filter((answer) => answer === "no_match").length} no`;
+    const others = board.items.reduce((sum, item) => sum + (item.num_alike ?? 0), 0);
+    const told = `Saved ${verdicts.length}: ${yes} yes, ${board.answers.filter((answer) => answer === "no_match").length} no${others ? `; and ${others} alike` : ""}`;
     if (this.last) this.last.textContent = told;
     announce(told);
     this.onDecided(verdicts.length);
+  }
+
+  // The near duplicates of what was answered are settled too: they need not be asked.
+  dropAlike(board) {
+    const settled = new Set(board.items.map((item) => item.group_key).filter(Boolean));
+    for (const next of this.boards) {
+      const kept = next.items.map((item, at) => at).filter((at) => !settled.has(next.items[at].group_key));
+      if (kept.length === next.items.length) continue;
+      if (next.anchor === "caption") next.pictures = kept.map((at) => next.pictures[at]);
+      next.answers = kept.map((at) => next.answers[at]);
+      next.items = kept.map((at) => next.items[at]);
+    }
+    this.boards = this.boards.filter((next) => next.items.length);
+  }
+
+  toggleWhy() {
+    this.why = !this.why;
+    this.show();
+  }
+
+  mend() {
+    const board = this.boards[0];
+    if (!board || board.anchor !== "image") return announce("A caption is corrected where its image is the anchor");
+    showMend(board.items[0].image_id, board.items[0].own_pairs, (pair, view) => {
+      const told = `Corrected: “${pair.caption}” became “${view.caption}”`;
+      for (const each of this.boards.flatMap((one) => one.items)) rename(each, pair, view);
+      this.show();
+      const back = () => post(`/api/mends/${view.id}/undo`).then(() => this.open(this.set), (error) => (this.last.textContent = error.message));
+      fill(this.last, told, " ", h("button", { type: "button", class: "nm-button", onclick: back }, "Take the correction back"));
+      announce(told);
+    });
   }
 
   // The whole board in one step; also one that has been sent.
@@ -191,19 +233,18 @@ export class BoardView {
     }
   }
 
-  // What a key does here; null when it is not ours.
-  action(key) {
-    if (/^[1-9]$/.test(key)) return () => this.cycle(Number(key) - 1);
-    return { enter: () => this.confirm(), z: () => this.undo(), x: () => this.toggleBroken() }[key] ?? null;
+  // What an action does here, or a digit; null when it is not ours.
+  action(name) {
+    if (/^[1-9]$/.test(name)) return () => this.cycle(Number(name) - 1);
+    return { confirm: () => this.confirm(), undo: () => this.undo(), broken_pair: () => this.toggleBroken(), context: () => this.toggleWhy(), mend: () => this.mend() }[name] ?? null;
   }
 
   helpLines() {
-    return [
-      ["1 … 9", "Change one answer: proposed, the opposite, can't tell"],
-      ["Enter", "Confirm all answers of the board"],
-      ["X", "The data set's own pair is broken"],
-      ["Z", "Take the last board back, also after a reload"],
-    ];
+    return [["1 … 9", "Change one answer: proposed, the opposite, can't tell"]];
+  }
+
+  actions() {
+    return ["confirm", "broken_pair", "undo", "context", "mend"];
   }
 
   left() {

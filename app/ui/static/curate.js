@@ -1,31 +1,50 @@
-// The desk: the views of one queue, their switch, the keys, the outbox and the line at the foot.
+// The desk: the views of one queue, their switch, the keys, the outbox, the numbers and the line at the foot.
 
 import { get, post } from "./api.js";
 import { BoardView } from "./board.js";
-import { fill, h, notice } from "./dom.js";
+import { DisagreementsView } from "./disagreements.js";
+import { fill, h, notice, number, percent } from "./dom.js";
 import { FocusView } from "./focus.js";
 import { showGuidelines } from "./guidelines.js";
+import { showKeys } from "./keylist.js";
+import { actionOf, labelOf } from "./keys.js";
+import { Meanwhile } from "./meanwhile.js";
 import { Outbox } from "./outbox.js";
+import { Panel } from "./panel.js";
 import { current, loadDataSets, onDataSet } from "./state.js";
 import { SweepView } from "./sweep.js";
 
-const VIEWS = { board: { title: "Anchor board", View: BoardView }, focus: { title: "Focus", View: FocusView }, sweep: { title: "Sweep", View: SweepView } };
+const VIEWS = {
+  board: { title: "Anchor board", View: BoardView },
+  focus: { title: "Focus", View: FocusView },
+  sweep: { title: "Sweep", View: SweepView },
+  disagreements: { title: "Disagreements", View: DisagreementsView },
+};
 const KEY = "nearmiss.view";
 const RECENT = 60; // verdicts that the rate looks back on
+const OWN_KEYS = "button.nm-button, button.nm-answer"; // reached by Tab, Enter and Space press them
+const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
 
 export function curate(root) {
   const desk = new Desk(root);
   onDataSet((set) => desk.open(set));
   addEventListener("keydown", (event) => desk.key(event));
+  // after a click by mouse or finger the keys mean answers again
+  root.addEventListener("click", (event) => event.detail && event.target.closest(OWN_KEYS)?.blur());
 }
 
 class Desk {
   constructor(root) {
     this.root = root;
     this.times = []; // {at, count}
-    this.outbox = new Outbox(() => this.status());
-    this.sync = h("span", { class: "nm-sync" });
+    this.outbox = new Outbox(() => this.status(), (answer) => this.meanwhile.add(answer?.others));
+    this.meanwhile = new Meanwhile(this.outbox);
+    this.panel = new Panel({ onPanel: (numbers) => this.told(numbers) });
+    this.sync = h("span", { class: "nm-sync", role: "status" });
     this.count = h("span", { class: "nm-count" });
+    this.pause = h("div", { "aria-live": "polite" });
+    this.pausedAt = 0; // the streak that the person has been asked about
+    this.since = 0;
     const wanted = new URLSearchParams(location.search).get("view") ?? localStorage.getItem(KEY);
     this.name = wanted in VIEWS ? wanted : "board";
   }
@@ -34,25 +53,34 @@ class Desk {
     this.set = set;
     if (!set) return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
     this.stage = h("div", { class: "nm-stage-root" });
-    this.view = new VIEWS[this.name].View(this.stage, {
+    const view = new VIEWS[this.name].View(this.stage, {
       outbox: this.outbox,
-      onEmpty: () => this.empty(),
+      onEmpty: (numLeased) => this.empty(numLeased),
       onStatus: () => this.status(),
       onDecided: (count) => this.decided(count),
+      me: () => this.panel.shown?.person,
     });
-    fill(this.root, this.bar(), this.stage, h("p", { class: "nm-foot" }, this.count, " · ", this.sync));
+    this.view = view;
+    const foot = h("p", { class: "nm-foot" }, this.count, " · ", this.sync);
+    fill(this.root, (this.views = h("div", {}, this.bar())), this.meanwhile.root, this.pause, this.stage, foot, this.panel.root);
+    const numbers = this.panel.open(set);
     try {
-      await this.view.open(set);
+      if (this.name === "sweep") await numbers; // it asks whose sample is whose
+      await view.open(set);
     } catch (error) {
-      fill(this.stage, notice("error", error.message, this.button("Try again", () => this.open(set))));
+      if (this.view === view) fill(this.stage, notice("error", error.message, this.button("Try again", () => this.open(set))));
     }
   }
 
   bar() {
-    const views = Object.entries(VIEWS).map(([name, { title }]) =>
-      h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, title),
-    );
-    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Guidelines", () => showGuidelines(this.set), "G"), this.button("Keys", () => this.help(), "?"));
+    const shown = this.panel.shown;
+    const views = Object.entries(VIEWS)
+      .filter(([name]) => name !== "disagreements" || name === this.name || shown?.num_disputed || shown?.agreement.length)
+      .map(([name, { title }]) => {
+        const count = name === "disagreements" && shown?.num_disputed ? ` (${number(shown.num_disputed)})` : "";
+        return h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, `${title}${count}`);
+      });
+    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), this.button("Keys", () => this.help(), labelOf("help")));
   }
 
   button(label, onclick, key) {
@@ -62,12 +90,38 @@ class Desk {
   choose(name) {
     this.name = name;
     localStorage.setItem(KEY, name);
+    const address = new URL(location.href);
+    address.searchParams.set("view", name); // the address leads back to the desk
+    history.replaceState(null, "", address);
     this.open(this.set);
   }
 
   decided(count) {
     this.times.push({ at: performance.now(), count });
+    this.since += count;
+    if (this.since >= ASK_AGAIN) {
+      this.since = 0;
+      this.panel.load();
+    }
     this.status();
+  }
+
+  // New numbers: the switch may have a count to show, and a long streak is worth a question.
+  told(numbers) {
+    if (this.views && !this.views.contains(document.activeElement)) fill(this.views, this.bar());
+    if (numbers.stop_bound === null) this.pausedAt = 0;
+    if (numbers.stop_bound === null || numbers.streak < 2 * this.pausedAt) return;
+    this.pausedAt = numbers.streak;
+    const done = () => fill(this.pause);
+    fill(
+      this.pause,
+      notice(
+        "stop",
+        `${numbers.streak} in a row without a false negative: stop here? Of suggestions like these at most ${percent(numbers.stop_bound)} would be any (95 % confidence).`,
+        this.button("Sweep the rest", () => (done(), this.choose("sweep"))),
+        this.button("Go on", done),
+      ),
+    );
   }
 
   // Verdicts a minute over the last of them: pauses of more than a minute are not work.
@@ -88,20 +142,18 @@ class Desk {
     this.sync.textContent = this.outbox.failures ? `offline: ${waiting} kept here` : waiting ? `saving ${waiting}` : "all saved";
     this.sync.classList.toggle("nm-offline", this.outbox.failures > 0);
     this.count.textContent = this.view ? this.rate() + this.view.left() : "";
-    if (this.stage?.dataset.suggestion) this.root.dataset.suggestion = this.stage.dataset.suggestion;
+    if (this.stage?.dataset.suggestion) (this.root.parentElement ?? this.root).dataset.suggestion = this.stage.dataset.suggestion;
   }
 
   help() {
-    const lines = [...this.view.helpLines(), ["G", "The data set's guidelines"], ["?", "This list"]];
-    const dialog = h(
-      "dialog",
-      { class: "nm-dialog", onclose: () => dialog.remove() },
-      h("h2", {}, "Keys"),
-      h("dl", {}, lines.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]).flat()),
-      h("button", { class: "nm-button", onclick: () => dialog.close() }, "Close"),
-    );
-    document.body.append(dialog);
-    dialog.showModal();
+    const actions = [...this.view.actions(), "progress", "guidelines", "search", "help"];
+    showKeys(actions, this.view.helpLines?.() ?? [], () => this.open(this.set));
+  }
+
+  search() {
+    const tab = [...document.querySelectorAll("button[role=tab]")].find((one) => /browse|explore/i.test(one.textContent));
+    tab?.click();
+    requestAnimationFrame(() => [...document.querySelectorAll("input[type=search]")].find((input) => input.checkVisibility?.())?.focus());
   }
 
   key(event) {
@@ -109,25 +161,32 @@ class Desk {
     if (event.target.closest("input, textarea, select, [contenteditable], dialog")) return;
     const key = event.key.toLowerCase();
     if (event.ctrlKey && key !== "z") return;
-    if (["enter", " "].includes(key) && event.target.closest("button.nm-button")) return; // the button's own
-    const action = { "?": () => this.help(), g: () => showGuidelines(this.set) }[key] ?? this.view.action(key);
+    if (["enter", " "].includes(key) && event.target.closest(OWN_KEYS)) return; // the button's own
+    const name = event.ctrlKey ? "undo" : /^[1-9]$/.test(key) ? key : actionOf(key);
+    if (!name) return;
+    const own = { help: () => this.help(), guidelines: () => showGuidelines(this.set), progress: () => this.panel.toggle(), search: () => this.search() };
+    const action = own[name] ?? this.view.action(name);
     if (!action) return;
     event.preventDefault();
     action();
   }
 
-  empty() {
+  empty(numLeased = 0) {
     const set = current();
     const busy = set?.mining_job && !["finished", "failed", "cancelled"].includes(set.mining_job.state);
+    const again = this.button("Look again", () => (busy ? loadDataSets() : this.open(this.set)));
+    const others = `The last ${number(numLeased)} are on other people's desks; what they leave comes back within ten minutes.`;
     fill(
       this.stage,
       busy
-        ? notice("empty", "Suggestions are being looked for. This takes a few seconds on a small data set.", this.button("Look again", () => loadDataSets()))
-        : notice(
-            "empty",
-            this.times.length ? "That was the last suggestion. Mine again with a newer model to find more." : "There are no open suggestions.",
-            this.button("Find suggestions", () => this.mine()),
-          ),
+        ? notice("empty", "Suggestions are being looked for. This takes a few seconds on a small data set.", again)
+        : numLeased
+          ? notice("empty", others, again)
+          : notice(
+              "empty",
+              this.times.length ? "That was the last suggestion. Mine again with a newer model to find more." : "There are no open suggestions.",
+              this.button("Find suggestions", () => this.mine()),
+            ),
     );
     if (busy) setTimeout(() => loadDataSets().catch(() => {}), 2000);
   }

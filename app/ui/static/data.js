@@ -5,8 +5,12 @@ import { importForm } from "./import.js";
 import { expected, lookWith } from "./mining.js";
 import { fill, h, notice, number, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
+import { verdictFiles } from "./verdict_files.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
+const FORMATS = [["parquet", "Parquet (Hugging Face)"], ["tsv", "TSV (open_clip)"], ["webdataset", "WebDataset shards"], ["sentence-transformers", "sentence-transformers"]];
+const isRunning = (job) => Boolean(job && !OVER.has(job.state));
+const archive = (job) => h("a", { href: `/api/jobs/${job.id}/export` }, "Download the archive (zip)");
 
 export function data(root) {
   const view = new Data(root);
@@ -19,7 +23,9 @@ class Data {
     this.root = root;
     this.list = h("ul", { class: "nm-sets" });
     this.form = importForm();
-    this.answer = h("div", {});
+    this.files = new Map();
+    this.answer = h("div", { "aria-live": "polite" });
+    this.formats = new Map(); // chosen format by data set, kept while the list is drawn again
     this.location = h("input", { id: "nm-location", placeholder: "ViT-B-32, hf-hub:OWNER/NAME or local-dir:/FOLDER", autocomplete: "off" });
     this.pretrained = h("input", { id: "nm-pretrained", placeholder: "laion2b_s34b_b79k", autocomplete: "off" });
     this.models = h("ul", { class: "nm-models" });
@@ -70,7 +76,7 @@ class Data {
   drawList() {
     const rows = state.dataSets.map((set) => this.row(set));
     fill(this.list, rows.length ? rows : h("li", {}, notice("empty", "No data set yet. The demo imports itself at the first start; your own comes in below.")));
-    const jobs = state.dataSets.flatMap((set) => [set.import_job, set.mining_job]).filter((job) => job && !OVER.has(job.state));
+    const jobs = state.dataSets.flatMap((set) => [set.import_job, set.mining_job, set.export_job]).filter(isRunning);
     clearTimeout(this.timer);
     if (jobs.length) this.timer = setTimeout(() => loadDataSets().catch(() => {}), 1500);
   }
@@ -85,9 +91,17 @@ class Data {
       expected(set),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
-      h("div", { class: "nm-tools" }, look, set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      job("Export", set.export_job, archive),
+      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
+  }
+
+  // One element a data set, so that a refresh of the list does not close what somebody is at.
+  filesOf(set) {
+    if (!this.files.has(set.id)) this.files.set(set.id, verdictFiles(set));
+    return this.files.get(set.id);
   }
 
   async again(set) {
@@ -99,18 +113,39 @@ class Data {
       fill(this.answer, notice("error", error.message));
     }
   }
+
+  exporter(set) {
+    const format = h("select", { "aria-label": `Format for ${set.name}` }, FORMATS.map(([value, label]) => h("option", { value }, label)));
+    format.value = this.formats.get(set.id) ?? "parquet";
+    format.addEventListener("change", () => this.formats.set(set.id, format.value));
+    const button = h("button", { type: "button", class: "nm-button", disabled: isRunning(set.export_job), onclick: () => this.export(set, format.value) }, "Export");
+    return h("span", { class: "nm-export" }, format, button);
+  }
+
+  async export(set, format) {
+    try {
+      await post(`/api/data-sets/${set.id}/export`, { format });
+      fill(this.answer);
+      await loadDataSets();
+    } catch (error) {
+      fill(this.answer, notice("error", error.message));
+    }
+  }
 }
 
-function job(what, j) {
-  if (!j || (j.state === "finished" && !j.reason && !j.num_rejected)) return null;
-  const running = !OVER.has(j.state);
+// `result` makes what a finished job is kept on show for.
+function job(what, j, result = null) {
+  if (!j || (j.state === "finished" && !j.reason && !j.num_rejected && !result)) return null;
+  const running = isRunning(j);
+  const rate = j.rate ? `, ${number(Math.round(j.rate))} a second` : "";
   const left = j.eta_s && running ? `, ${seconds(j.eta_s)} left` : "";
   return h(
     "div",
     { class: "nm-job" },
-    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${left}` : running && j.done ? ` ${number(j.done)} ${j.unit}${j.rate ? `, ${number(Math.round(j.rate))} a second` : ""}` : "", j.reason ? ` (${j.reason})` : ""),
+    h("span", {}, `${what}: ${j.state}`, running && j.total ? ` ${number(j.done)} of ${number(j.total)} ${j.unit}${rate}${left}` : running && j.done ? ` ${number(j.done)} ${j.unit}${rate}` : "", j.reason ? ` (${j.reason})` : ""),
     running && j.total ? h("progress", { max: j.total, value: j.done, "aria-label": what }) : running && j.done ? h("progress", { "aria-label": what }) : null,
     j.num_rejected ? h("a", { href: `/api/jobs/${j.id}/rejected` }, `${number(j.num_rejected)} ${j.num_rejected === 1 ? "row was" : "rows were"} refused: download the list with reasons (CSV)`) : null,
+    result && j.state === "finished" ? result(j) : null,
     running ? h("button", { type: "button", class: "nm-button", onclick: () => post(`/api/jobs/${j.id}/cancel`).then(() => loadDataSets()) }, "Cancel") : null,
   );
 }

@@ -2,8 +2,11 @@
 
 import { picture, post } from "./api.js";
 import { announce, fill, h, notice, number } from "./dom.js";
+import { labelOf } from "./keys.js";
+import { showMend } from "./mend.js";
 import { Ring } from "./ring.js";
-import { ANSWERS, keyName, marked } from "./verdicts.js";
+import { onSwipe } from "./swipe.js";
+import { alike, ANSWERS, marked } from "./verdicts.js";
 
 export class FocusView {
   constructor(root, { outbox, onEmpty, onStatus, onDecided }) {
@@ -23,19 +26,21 @@ export class FocusView {
     this.ring = new Ring(set.id);
     await this.outbox.settled();
     await this.ring.fill();
-    if (!this.ring.item) return this.onEmpty();
+    if (!this.ring.item) return this.onEmpty(this.ring.numLeased);
     this.layout();
     this.show();
   }
 
   layout() {
+    const swiped = (answer) => ({ label: `${ANSWERS[answer].icon} ${ANSWERS[answer].label}`, class: `nm-${answer}`, act: () => this.decide(answer) });
+    if (!this.place.classList.contains("nm-swipe")) onSwipe(this.place, { left: swiped("no_match"), right: swiped("match"), up: swiped("unsure") });
     const buttons = Object.entries(ANSWERS).map(([answer, about]) =>
       h(
         "button",
         { type: "button", class: `nm-answer nm-${answer}`, onclick: () => this.decide(answer), title: about.long },
         h("span", { class: "nm-icon", "aria-hidden": "true" }, about.icon),
         h("span", {}, about.label),
-        h("kbd", {}, keyName(about.key)),
+        h("kbd", {}, labelOf(answer)),
       ),
     );
     fill(
@@ -54,9 +59,10 @@ export class FocusView {
           h(
             "div",
             { class: "nm-tools" },
-            this.button("Undo", () => this.undo(), "Z"),
-            this.button("Back", () => this.goBack(), "←"),
-            this.button("Context", () => this.toggleContext(), "C"),
+            this.button("Undo", () => this.undo(), labelOf("undo")),
+            this.button("Back", () => this.goBack(), labelOf("back")),
+            this.button("Context", () => this.toggleContext(), labelOf("context")),
+            this.button("Correct caption", () => this.mend(), labelOf("mend")),
           ),
           this.last,
           this.side,
@@ -71,13 +77,13 @@ export class FocusView {
 
   show() {
     const item = this.ring.item;
-    if (!item) return this.ring.exhausted ? this.onEmpty() : this.ring.fill().then(() => this.show(), () => this.offline());
+    if (!item) return this.ring.exhausted ? this.onEmpty(this.ring.numLeased) : this.ring.fill().then(() => this.show(), () => this.offline());
     fill(this.place, this.ring.picture(item));
     const isPair = item.proposed === "broken_pair";
     this.question.textContent = isPair ? "The data set pairs these two. Does the caption describe the image?" : "Does this caption describe this image?";
     fill(this.caption, isPair ? item.caption : marked(item.caption, item.own_captions));
     const reasons = item.reasons?.length ? ` · ${item.reasons.join(" · ")}` : "";
-    this.meta.textContent = `Suggested: ${ANSWERS[item.proposed].label.toLowerCase()} (${Math.round(100 * item.probability)} % that it matches)${reasons}`;
+    this.meta.textContent = `Suggested: ${ANSWERS[item.proposed].label.toLowerCase()} (${Math.round(100 * item.probability)} % that it matches)${reasons}${alike(item) ? ` · ${alike(item)}` : ""}`;
     this.drawContext(item);
     this.onStatus();
     this.root.dataset.suggestion = item.suggestion_id;
@@ -90,10 +96,11 @@ export class FocusView {
     const uuid = crypto.randomUUID();
     this.given.push({ uuid, item, answer, at: this.ring.at });
     this.ring.advance();
+    this.ring.dropAlike(item);
     this.show();
     const { image_id, caption_id, suggestion_id } = item;
     this.outbox.add({ uuid, image_id, caption_id, suggestion_id, answer });
-    this.last.textContent = `${ANSWERS[answer].icon} ${ANSWERS[answer].label}: “${item.caption}”`;
+    this.last.textContent = `${ANSWERS[answer].icon} ${ANSWERS[answer].label}: “${item.caption}” ${alike(item)}`;
     announce(`${ANSWERS[answer].label}. Next: ${this.ring.item?.caption ?? "nothing left"}`);
     this.onDecided(1);
   }
@@ -126,6 +133,33 @@ export class FocusView {
     announce(`Taken back: ${latest.item.caption}`);
   }
 
+  mend() {
+    const item = this.ring?.item;
+    if (!item) return;
+    const asked = item.own_pairs.filter((pair) => pair.caption_id === item.caption_id);
+    const isPair = item.proposed === "broken_pair";
+    showMend(item.image_id, isPair && asked.length ? asked : item.own_pairs, (pair, view) => {
+      const told = `Corrected: “${pair.caption}” became “${view.caption}”`;
+      if (isPair) this.decide("broken_pair"); // what was asked about is settled by it
+      for (const held of this.ring.items) rename(held, pair, view);
+      if (this.ring.item && !isPair) this.show();
+      fill(this.last, told, " ", this.button("Take the correction back", () => this.unmend(pair, view)));
+      announce(told);
+    });
+  }
+
+  async unmend(pair, view) {
+    try {
+      await post(`/api/mends/${view.id}/undo`);
+      for (const held of this.ring.items) rename(held, { id: view.pair_id }, { pair_id: pair.id, caption_id: pair.caption_id, caption: pair.caption });
+      this.show();
+      this.last.textContent = `The old caption stands again: “${pair.caption}”`;
+    } catch (error) {
+      this.last.textContent = error.message;
+    }
+    announce(this.last.textContent);
+  }
+
   goBack() {
     this.ring?.back();
     this.show();
@@ -147,20 +181,14 @@ export class FocusView {
     );
   }
 
-  // What a key does here; null when it is not ours.
-  action(key) {
-    const answer = Object.keys(ANSWERS).find((name) => ANSWERS[name].key === key);
-    if (answer) return () => this.decide(answer);
-    return { z: () => this.undo(), arrowleft: () => this.goBack(), c: () => this.toggleContext() }[key] ?? null;
+  // What an action does here; null when it is not ours.
+  action(name) {
+    if (name in ANSWERS) return () => this.decide(name);
+    return { undo: () => this.undo(), back: () => this.goBack(), context: () => this.toggleContext(), mend: () => this.mend() }[name] ?? null;
   }
 
-  helpLines() {
-    return [
-      ...Object.values(ANSWERS).map((about) => [keyName(about.key), about.long]),
-      ["Z", "Undo the last verdict, also after a reload"],
-      ["←", "Back to the one before"],
-      ["C", "Show the original partners"],
-    ];
+  actions() {
+    return [...Object.keys(ANSWERS), "undo", "back", "context", "mend"];
   }
 
   left() {
@@ -170,4 +198,12 @@ export class FocusView {
   offline() {
     fill(this.place, notice("error", "The next items could not be loaded; your verdicts are kept here.", this.button("Try again", () => this.show())));
   }
+}
+
+// An item of the ring after one of its image's own pairs got another caption.
+export function rename(item, pair, view) {
+  const own = item.own_pairs.find((one) => one.id === pair.id);
+  if (!own) return;
+  Object.assign(own, { id: view.pair_id, caption_id: view.caption_id, caption: view.caption });
+  item.own_captions = item.own_pairs.map((one) => one.caption);
 }

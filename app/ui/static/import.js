@@ -154,7 +154,7 @@ function table(rows) {
 }
 
 // A piece is sent again after a lost connection; the server answers the same.
-async function piece(id, name, offset, blob) {
+export async function piece(id, name, offset, blob) {
   const path = `/api/uploads/${id}/file?${new URLSearchParams({ name, offset })}`;
   for (let attempt = 1; ; attempt++) {
     try {

@@ -19,7 +19,8 @@ export function lookWith(set, models, { done, failed }) {
   async function look() {
     button.disabled = true;
     try {
-      await mineWith(set.id, Number(select.value) || newest);
+      // verdicts stay; suggestions of other models leave the queue; verdicts that this model disputes come back
+      await post(`/api/data-sets/${set.id}/mine`, { model_id: Number(select.value) || newest });
       await done();
     } catch (error) {
       failed(error.message);
@@ -27,33 +28,6 @@ export function lookWith(set, models, { done, failed }) {
     button.disabled = false;
   }
   return models.length ? [select, button] : [button];
-}
-
-// Verdicts stay; suggestions of other models leave the queue; verdicts that this model disputes come back.
-export function mineWith(dataSetId, modelId) {
-  return post(`/api/data-sets/${dataSetId}/mine`, { model_id: modelId });
-}
-
-// "Mine again with this model" of a finished run.
-export function mineAgain(run) {
-  if (!run.result_model_id || !run.has_checkpoint) return null;
-  const said = h("span", { class: "nm-meta", role: "status" });
-  const button = h("button", {
-    type: "button",
-    class: "nm-button",
-    title: "Keeps every verdict, replaces the open suggestions, and asks again where this model disputes a verdict",
-    onclick: async () => {
-      button.disabled = true;
-      try {
-        await mineWith(run.data_set_id, run.result_model_id);
-        said.textContent = "Looking for suggestions; the Data tab shows how far.";
-      } catch (error) {
-        said.textContent = error.message;
-        button.disabled = false;
-      }
-    },
-  }, "Mine again with this model");
-  return [button, said];
 }
 
 // Numbers before work, and the proposal's quality on verdicts that it had not seen.

@@ -3,14 +3,15 @@
 
 import { post } from "./api.js";
 
-const KEY = "nearmiss.outbox";
+const STORE = "nearmiss.outbox"; // and a name of its own for each page, so that two tabs never overwrite each other
 const DELAY_MS = 120;
 const RETRY_MS = [1000, 2000, 5000, 10000];
 
 export class Outbox {
-  constructor(onChange) {
-    this.onChange = onChange;
-    this.waiting = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  // `onAnswer` gets what the server says of saved verdicts.
+  constructor(onChange, onAnswer = () => {}) {
+    Object.assign(this, { onChange, onAnswer, name: `${STORE}.${crypto.randomUUID()}` });
+    this.waiting = takeOver(this.name);
     this.failures = 0;
     this.sending = null;
     this.timer = null;
@@ -35,7 +36,8 @@ export class Outbox {
   }
 
   keep() {
-    localStorage.setItem(KEY, JSON.stringify(this.waiting));
+    if (this.waiting.length) localStorage.setItem(this.name, JSON.stringify(this.waiting));
+    else localStorage.removeItem(this.name);
     this.onChange(this);
   }
 
@@ -57,6 +59,7 @@ export class Outbox {
       this.drop(this.sending);
       this.failures = 0;
       this.remaining = answer?.remaining;
+      this.onAnswer(answer);
     } catch (error) {
       if (error.status >= 400 && error.status < 500) {
         this.refused = error.message; // a sentence; keeping it would block all that follow
@@ -83,4 +86,22 @@ export class Outbox {
   drop(uuids) {
     this.waiting = this.waiting.filter((verdict) => !uuids.has(verdict.uuid));
   }
+}
+
+// What other pages of this browser left behind, taken over under the name `mine`. One of them may be alive and send its
+// own too: the UUIDs are the same, and it writes its list again with its next verdict.
+function takeOver(mine) {
+  const found = new Map();
+  const keys = Object.keys(localStorage).filter((key) => key === STORE || key.startsWith(`${STORE}.`));
+  for (const key of keys) {
+    try {
+      for (const verdict of JSON.parse(localStorage.getItem(key))) found.set(verdict.uuid, verdict);
+    } catch {
+      // not ours
+    }
+  }
+  const waiting = [...found.values()];
+  if (waiting.length) localStorage.setItem(mine, JSON.stringify(waiting));
+  keys.forEach((key) => localStorage.removeItem(key));
+  return waiting;
 }

@@ -1,6 +1,6 @@
 // Items ahead of the person: about thirty known, the next ten pictures decoded, so that the next one is there at once.
 
-import { get } from "./api.js";
+import { post } from "./api.js";
 import { Decoded } from "./decoded.js";
 
 const AHEAD = 30;
@@ -30,11 +30,12 @@ export class Ring {
 
   async load() {
     const ahead = this.items.slice(Math.max(0, this.at - AHEAD)).map((item) => item.suggestion_id);
-    const page = await get(`/api/data-sets/${this.dataSetId}/queue`, { limit: AHEAD, exclude: ahead.join(",") });
+    const page = await post(`/api/data-sets/${this.dataSetId}/queue`, { limit: AHEAD, exclude: ahead });
     const fresh = page.items.filter((item) => !this.seen.has(item.suggestion_id));
     fresh.forEach((item) => this.seen.add(item.suggestion_id));
     this.items.push(...fresh);
     this.remaining = page.remaining;
+    this.numLeased = page.num_leased;
     this.exhausted = fresh.length === 0;
     this.decodeAhead();
   }
@@ -50,6 +51,12 @@ export class Ring {
   advance() {
     this.at += 1;
     this.fill().catch(() => {});
+  }
+
+  // An answer settles the near duplicates too: they need not be asked.
+  dropAlike({ suggestion_id, group_key }) {
+    if (!group_key) return;
+    this.items = this.items.filter((item, at) => at <= this.at || item.group_key !== group_key || item.suggestion_id === suggestion_id);
   }
 
   back() {

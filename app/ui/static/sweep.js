@@ -3,15 +3,17 @@
 import { get, post } from "./api.js";
 import { Decoded } from "./decoded.js";
 import { announce, fill, h, notice, number, percent } from "./dom.js";
-import { ANSWERS, keyName } from "./verdicts.js";
+import { labelOf } from "./keys.js";
+import { onSwipe } from "./swipe.js";
+import { ANSWERS } from "./verdicts.js";
 
 const TARGETS = [0.01, 0.02, 0.05, 0.1];
 const DECODED = 8;
 const KEYS = ["match", "no_match", "unsure"];
 
 export class SweepView {
-  constructor(root, { outbox, onStatus, onDecided }) {
-    Object.assign(this, { root, outbox, onStatus, onDecided });
+  constructor(root, { outbox, onStatus, onDecided, me }) {
+    Object.assign(this, { root, outbox, onStatus, onDecided, me }); // me(): this person's name
     this.check = null;
     this.items = []; // of the sample, not yet judged
     this.given = []; // {uuid, item} of this sample and page, newest last
@@ -23,7 +25,7 @@ export class SweepView {
     await this.outbox.settled();
     const [bands, checks] = await Promise.all([get(`/api/data-sets/${set.id}/slices`), get(`/api/data-sets/${set.id}/bulk-checks`)]);
     this.remaining = bands.reduce((sum, band) => sum + band.num_open, 0);
-    const begun = checks.find((check) => check.state === "open" && check.num_judged < check.sample_size);
+    const begun = checks.find((check) => check.state === "open" && check.num_judged < check.sample_size && check.person === this.me());
     this.check = null;
     fill(this.root, begun ? this.goOn(begun) : null, this.chooser(bands), this.history(checks));
     this.onStatus();
@@ -115,6 +117,8 @@ export class SweepView {
     this.given = [];
     if (check.num_judged >= check.sample_size) return this.result();
     this.place = h("div", { class: "nm-picture" });
+    const swiped = (answer) => ({ label: `${ANSWERS[answer].icon} ${ANSWERS[answer].label}`, class: `nm-${answer}`, act: () => this.decide(answer) });
+    onSwipe(this.place, { left: swiped("no_match"), right: swiped("match"), up: swiped("unsure") });
     this.question = h("h2");
     this.caption = h("p", { class: "nm-question-caption" });
     this.bar = h("progress", { max: check.sample_size, value: check.num_judged, "aria-label": "Sample judged" });
@@ -126,7 +130,7 @@ export class SweepView {
         { type: "button", class: `nm-answer nm-${answer}`, onclick: () => this.decide(answer), title: ANSWERS[answer].long },
         h("span", { class: "nm-icon", "aria-hidden": "true" }, ANSWERS[answer].icon),
         h("span", {}, ANSWERS[answer].label),
-        h("kbd", {}, keyName(ANSWERS[answer].key)),
+        h("kbd", {}, labelOf(answer)),
       ),
     );
     fill(
@@ -141,7 +145,7 @@ export class SweepView {
           this.question,
           this.caption,
           h("div", { class: "nm-answers" }, buttons),
-          h("div", { class: "nm-tools" }, this.button("Undo", () => this.undo(), "Z"), this.button("Leave the sample", () => this.open(this.set))),
+          h("div", { class: "nm-tools" }, this.button("Undo", () => this.undo(), labelOf("undo")), this.button("Leave the sample", () => this.open(this.set))),
           this.bar,
           this.told,
           this.line,
@@ -172,7 +176,7 @@ export class SweepView {
     const uuid = crypto.randomUUID();
     const { image_id, caption_id, suggestion_id } = item;
     this.given.push({ uuid, item });
-    this.outbox.add({ uuid, image_id, caption_id, suggestion_id, answer });
+    this.outbox.add({ uuid, image_id, caption_id, suggestion_id, answer, blind: true });
     this.line.textContent = `${ANSWERS[answer].icon} ${ANSWERS[answer].label}: “${item.caption}”`;
     announce(`${ANSWERS[answer].label}. Next: ${this.items[0]?.caption ?? "the result"}`);
     this.onDecided(1);
@@ -216,7 +220,7 @@ export class SweepView {
     const trouble = h("p", { class: "nm-error-line", role: "alert" });
     const button = this.button(`Apply “${word}” to the remaining ${number(check.num_remaining)}`, () => this.apply(button, trouble));
     button.classList.add("nm-primary");
-    button.disabled = !check.may_apply || check.num_remaining === 0;
+    button.disabled = !check.may_apply || check.num_remaining === 0 || check.person !== this.me();
     fill(
       this.root,
       h(
@@ -226,6 +230,7 @@ export class SweepView {
         h("p", {}, against),
         h("p", { class: "nm-bound" }, sure),
         check.may_apply ? null : h("p", {}, "Narrow the band, or judge these one by one. A further try on this slice is held to a stricter level."),
+        check.person === this.me() ? null : h("p", {}, `${check.person} judged this sample, so only they may apply it.`),
         button,
         this.button("Choose another slice", () => this.open(this.set)),
         trouble,
@@ -247,7 +252,7 @@ export class SweepView {
         notice(
           "empty",
           `Accepted ${number(before)} as “${ANSWERS[this.check.proposed].label}”.`,
-          this.button("Take all of them back", () => this.takeBack(), "Z"),
+          this.button("Take all of them back", () => this.takeBack(), labelOf("undo")),
           this.button("Next slice", () => this.open(this.set)),
         ),
       );
@@ -290,20 +295,16 @@ export class SweepView {
     return h("button", { type: "button", class: "nm-button", onclick }, label, key ? h("kbd", {}, key) : null);
   }
 
-  // What a key does here; null when it is not ours.
-  action(key) {
+  // What an action does here; null when it is not ours.
+  action(name) {
     if (!this.check) return null;
-    if (this.check.state === "applied") return key === "z" ? () => this.takeBack() : null;
-    const answer = KEYS.find((name) => ANSWERS[name].key === key);
-    if (answer && this.items.length) return () => this.decide(answer);
-    return key === "z" ? () => this.undo() : null;
+    if (this.check.state === "applied") return name === "undo" ? () => this.takeBack() : null;
+    if (KEYS.includes(name) && this.items.length) return () => this.decide(name);
+    return name === "undo" ? () => this.undo() : null;
   }
 
-  helpLines() {
-    return [
-      ...KEYS.map((answer) => [keyName(ANSWERS[answer].key), ANSWERS[answer].long]),
-      ["Z", "Take back the last answer, or the whole bulk accept"],
-    ];
+  actions() {
+    return [...KEYS, "undo"];
   }
 
   left() {

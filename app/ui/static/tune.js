@@ -1,162 +1,160 @@
-// Fine-tune: a preset, what the verdicts become, one button.
+// Fine-tune: a preset, what the verdicts become, one button. The form, the YAML and the code say the same.
 
 import { get, post } from "./api.js";
-import { fill, h, notice, number, seconds } from "./dom.js";
+import { ConfigFields } from "./config_fields.js";
+import { fill, h, notice } from "./dom.js";
+import { ModelPicker } from "./model_picker.js";
+import { planReport } from "./plan_report.js";
+import { PlanText } from "./plan_text.js";
+import { probes } from "./probes.js";
 import { onDataSet } from "./state.js";
+
+const WAIT_MS = 300; // after the last key
 
 export function tune(root, { onStarted }) {
   const view = new Tune(root, onStarted);
   onDataSet((set) => view.open(set));
   new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && view.set && view.preview()).observe(root);
+  return view;
 }
 
 class Tune {
   constructor(root, onStarted) {
     this.root = root;
     this.onStarted = onStarted;
-    this.overrides = {};
     this.report = h("div", { class: "nm-report", "aria-live": "polite" });
-    this.start = h("button", { type: "button", class: "nm-primary", onclick: () => this.launch() }, "Fine-tune");
-    this.requestKey = crypto.randomUUID();
+    this.start = h("button", { type: "button", class: "nm-primary", disabled: true, onclick: () => this.launch() }, "Fine-tune");
+    this.controls = h("button", { type: "button", class: "nm-button", disabled: true, title: "Three runs: without labels, with sham labels, with your verdicts", onclick: () => this.launchControls() }, "Start with controls (3 runs)");
+    this.name = h("input", { type: "text", maxLength: 150, placeholder: "named by preset and number" });
+    this.picker = new ModelPicker(() => this.preview());
+    this.text = new PlanText({ edited: () => this.later(), form: () => this.backToForm() });
+    this.newKey();
   }
 
   async open(set) {
     this.set = set;
     if (!set) return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
     try {
-      [this.models, this.presets] = await Promise.all([get("/api/models"), get("/api/presets")]);
+      const [models, presets] = await Promise.all([get("/api/models"), get("/api/presets")]);
+      this.presets = presets;
+      this.picker.show(models, this.picker.value);
     } catch (error) {
       return fill(this.root, notice("error", error.message, h("button", { class: "nm-button", onclick: () => this.open(set) }, "Try again")));
     }
-    this.preset = this.presets[0]?.name;
-    this.model = h("select", { id: "nm-model", onchange: () => this.preview() }, this.models.map((m) => h("option", { value: m.id }, m.name)));
     this.cards = h("div", { class: "nm-presets", role: "radiogroup", "aria-label": "Preset" });
-    this.advanced = h("div", { class: "nm-fields" });
-    this.drawPresets();
+    this.settings = h("div", {});
+    this.form = h("div", {}, h("h2", {}, "How"), this.cards, this.picker.element, this.settings);
     fill(
       this.root,
       h(
         "div",
         { class: "nm-tune" },
-        h(
-          "section",
-          {},
-          h("h2", {}, "How"),
-          this.cards,
-          h("label", { class: "nm-field", for: "nm-model" }, "Start from", this.model),
-          h("details", {}, h("summary", {}, "Advanced"), this.advanced),
-        ),
-        h("section", { class: "nm-before" }, h("h2", {}, "What will happen"), this.report, this.start),
+        h("section", {}, this.form, probes(set.id), this.text.element),
+        h("section", { class: "nm-before" }, h("h2", {}, "What will happen"), this.report, h("label", { class: "nm-field" }, "Name", this.name), h("div", { class: "nm-launch" }, this.start, this.controls), h("p", { class: "nm-meta" }, "The controls tell what your verdicts add, against no labels and against as many random ones.")),
       ),
     );
-    this.preview();
+    this.choosePreset(this.presets[0]?.name);
   }
 
   drawPresets() {
     fill(
       this.cards,
       this.presets.map((p) =>
-        h(
-          "button",
-          {
-            type: "button",
-            role: "radio",
-            "aria-checked": String(p.name === this.preset),
-            class: `nm-preset${p.name === this.preset ? " nm-chosen" : ""}`,
-            onclick: () => this.choosePreset(p.name),
-          },
-          h("strong", {}, p.title),
-          h("span", {}, p.what),
-        ),
+        h("button", { type: "button", role: "radio", "aria-checked": String(p.name === this.preset), tabIndex: p.name === this.preset ? 0 : -1, class: `nm-preset${p.name === this.preset ? " nm-chosen" : ""}`, onclick: () => this.choosePreset(p.name), onkeydown: (event) => this.moveInPresets(event) }, h("strong", {}, p.title), h("span", {}, p.what)),
       ),
     );
-    const chosen = this.presets.find((p) => p.name === this.preset);
-    fill(this.advanced, (chosen?.fields ?? []).map((field) => this.field(field)));
   }
 
-  field(field) {
-    const set = (value) => {
-      this.put(field.path, value);
-      this.later();
-    };
-    const control = field.choices
-      ? h("select", { onchange: (e) => set(e.target.value) }, field.choices.map((c) => h("option", { value: c, selected: c === field.value }, c)))
-      : h("input", { type: "number", step: "any", value: field.value, oninput: (e) => e.target.value !== "" && set(Number(e.target.value)) });
-    return h("label", { class: "nm-field" }, field.label, control);
-  }
-
-  put(path, value) {
-    const names = path.split(".");
-    let place = this.overrides;
-    for (const name of names.slice(0, -1)) place = place[name] ??= {};
-    place[names.at(-1)] = value;
+  moveInPresets(event) {
+    const move = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const at = this.presets.findIndex((p) => p.name === this.preset);
+    this.choosePreset(this.presets[(at + move + this.presets.length) % this.presets.length].name);
+    this.cards.querySelector("[aria-checked=true]").focus();
   }
 
   choosePreset(name) {
     this.preset = name;
-    this.overrides = {};
     this.drawPresets();
+    const chosen = this.presets.find((p) => p.name === name);
+    this.fields = new ConfigFields(chosen?.fields ?? [], () => this.changed());
+    fill(this.settings, this.fields.element);
+    this.changed();
+  }
+
+  changed() {
+    this.text.reset();
+    this.later();
+  }
+
+  backToForm() {
+    this.text.reset();
+    this.preview();
+  }
+
+  // Same again with…: the frozen configuration of a run, to be changed.
+  async again(run) {
+    if (!this.presets) return;
+    this.picker.show(await get("/api/models").catch(() => this.picker.models), run.model_id);
+    this.name.value = `${run.name} again`.slice(0, 150);
+    this.text.use(run.config_yaml);
     this.preview();
   }
 
   later() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.preview(), 300);
+    this.timer = setTimeout(() => this.preview(), WAIT_MS);
   }
 
-  request() {
-    return { data_set_id: this.set.id, model_id: Number(this.model.value), preset: this.preset, overrides: this.overrides };
+  wish() {
+    const yaml = this.text.text;
+    const how = yaml === null ? { preset: this.preset, overrides: this.fields.overrides } : { config_yaml: yaml };
+    return { data_set_id: this.set.id, model_id: this.picker.value, ...how };
   }
 
   async preview() {
-    if (!this.model) return; // still loading; open() comes back here
-    this.start.disabled = !this.model.value;
-    if (!this.model.value) {
-      return fill(this.report, notice("error", "There is no model to start from: add one with `nearmiss add-model`, or import the demo."));
-    }
+    if (!this.fields) return; // still loading; open() comes back here
+    this.allow(false);
+    if (!this.picker.value) return fill(this.report, notice("error", "There is no model to start from: add one beside, or import the demo."));
+    const asked = (this.asked = Symbol("asked"));
     try {
-      const report = await post("/api/runs/preview", this.request());
-      this.start.disabled = report.refusals.length > 0;
-      fill(this.report, ...summary(report));
+      const report = await post("/api/runs/preview", this.wish());
+      if (asked !== this.asked) return;
+      this.allow(report.refusals.length === 0);
+      this.text.show(report, this.set);
+      fill(this.report, planReport(report));
     } catch (error) {
-      this.start.disabled = true;
-      fill(this.report, notice("error", error.message));
+      if (asked === this.asked) fill(this.report, notice("error", error.message));
     }
   }
 
-  async launch() {
-    this.start.disabled = true;
+  allow(is) {
+    this.start.disabled = this.controls.disabled = !is;
+  }
+
+  launch() {
+    return this.send("/api/runs", (answer) => answer.run);
+  }
+
+  launchControls() {
+    return this.send("/api/run-comparisons", (answer) => answer.runs.at(-1));
+  }
+
+  async send(path, shown) {
+    this.allow(false);
     try {
-      const { run } = await post("/api/runs", { ...this.request(), request_key: this.requestKey });
-      this.requestKey = crypto.randomUUID();
-      this.onStarted(run);
+      const answer = await post(path, { ...this.wish(), name: this.name.value.trim(), request_key: this.requestKey });
+      this.newKey();
+      this.name.value = "";
+      this.onStarted(shown(answer));
     } catch (error) {
       fill(this.report, notice("error", error.message));
     }
-    this.start.disabled = false;
+    this.allow(true);
   }
-}
 
-function summary(report) {
-  const labels = report.labels;
-  const facts = [
-    ["Pairs to train on", number(report.num_pairs)],
-    ["Steps", `${number(report.steps)} (warm-up ${number(report.warmup_steps)}, batch ${number(report.batch_size)})`],
-    ["Extra positives", number(labels.extra_positives), "verdicts “Yes” that the loss now counts as true"],
-    ["Masks", number(labels.masks), "candidates that the loss leaves alone"],
-    ["Hard negatives", number(labels.hard_negatives), "verdicts “No” that are brought in front of their image"],
-    ["Broken pairs left out", number(labels.broken_pairs)],
-    [
-      "False negatives met per epoch",
-      `${report.collisions_without_labels.toFixed(1)} → ${report.collisions_with_labels.toFixed(1)}`,
-      "expected, without and with your verdicts",
-    ],
-    report.seconds ? ["Expected time", seconds(report.seconds)] : null,
-  ].filter(Boolean);
-  return [
-    h("dl", { class: "nm-facts" }, facts.map(([name, value, why]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, why ? h("small", {}, why) : null)))),
-    ...report.refusals.map((text) => notice("error", text)),
-    ...report.warnings.map((text) => notice("info", text)),
-    report.waiting ? notice("info", report.waiting) : null,
-  ];
+  newKey() {
+    this.requestKey = crypto.randomUUID(); // a second click with the same key starts nothing
+  }
 }

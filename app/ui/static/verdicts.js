@@ -1,15 +1,22 @@
-// The four answers: key, icon and word, the same everywhere.
+// The four answers: icon and word, the same everywhere; their keys are in keys.js.
 
 import { h } from "./dom.js";
 
 export const ANSWERS = {
-  match: { key: "y", label: "Yes", icon: "✓", long: "Yes, it describes the image", becomes: "false negative" },
-  no_match: { key: "n", label: "No", icon: "✕", long: "No, it does not", becomes: "hard negative" },
-  unsure: { key: " ", label: "Can't tell", icon: "?", long: "Partly, or can't tell", becomes: "masked" },
-  broken_pair: { key: "x", label: "Broken pair", icon: "⚠", long: "The data set's own pair is broken", becomes: "left out" },
+  match: { label: "Yes", icon: "✓", long: "Yes, it describes the image", becomes: "false negative" },
+  no_match: { label: "No", icon: "✕", long: "No, it does not", becomes: "hard negative" },
+  unsure: { label: "Can't tell", icon: "?", long: "Partly, or can't tell", becomes: "masked" },
+  broken_pair: { label: "Broken pair", icon: "⚠", long: "The data set's own pair is broken", becomes: "left out" },
 };
 
-export const keyName = (key) => (key === " " ? "Space" : key.toUpperCase());
+export const alike = (item) => (item.num_alike > 0 ? `and ${item.num_alike} alike` : "");
+
+export function ago(seconds) {
+  if (seconds < 5) return "just now";
+  const [num, unit] = seconds < 60 ? [seconds, "second"] : seconds < 3600 ? [seconds / 60, "minute"] : seconds < 86400 ? [seconds / 3600, "hour"] : [seconds / 86400, "day"];
+  const whole = Math.round(num);
+  return `${whole} ${unit}${whole === 1 ? "" : "s"} ago`;
+}
 
 // What a candidate's answer can be changed to on a board, in turn, the proposed one first.
 export const choices = (item) => CHOICES[item.proposed];

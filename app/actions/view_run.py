@@ -45,6 +45,10 @@ class RunView:
     metrics_after: dict[str, Any] | None
     result_model_id: int | None
     has_checkpoint: bool
+    arm: str  # labels.use: given, or a control of a comparison
+    experiment: str | None  # shared by the arms of one comparison
+    priority: int
+    attempt: int
     created_by: str
     created_at: datetime
     started_at: datetime | None
@@ -117,6 +121,10 @@ def view_run(session: Session, run: Run, job: Job) -> RunView:
         metrics_after=run.metrics_after,
         result_model_id=run.result_model_id,
         has_checkpoint=bool(run.checkpoint_key),
+        arm=run.preflight.get("arm", "given"),
+        experiment=run.experiment,
+        priority=job.priority,
+        attempt=job.attempt,
         created_by=job.created_by,
         created_at=run.created_at,
         started_at=job.started_at,

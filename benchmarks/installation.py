@@ -1,0 +1,184 @@
+"""A whole Nearmiss for a benchmark: `nearmiss up` in a temporary home, on SQLite or on a Postgres of its own, with ways to
+kill its parts."""
+
+import http.client
+import io
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """A server in a temporary folder; after `kill` it is started again on the same data."""
+
+    def __init__(self) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        on_path = shutil.which("initdb")
+        if not found and on_path is None:
+            raise SystemExit("Postgres is missing: install postgresql")
+        self.bin = found[-1].parent if found else Path(str(on_path)).parent
+        self.folder = Path(tempfile.mkdtemp(prefix="nm-pg-"))
+        self.port = free_port()
+        self.user = _unprivileged()
+        if self.user is not None:
+            shutil.chown(self.folder, self.user)
+        command = [str(self.bin / "initdb"), "-D", str(self.folder / "db"), "-A", "trust", "-U", "nearmiss"]
+        subprocess.run(
+            [*command, "-E", "UTF8", "--locale=C"],
+            check=True,
+            capture_output=True,
+            user=self.user,
+            cwd="/tmp",
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """For NEARMISS_DATABASE_URL."""
+        return f"postgresql+psycopg://nearmiss@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
+        command = [
+            str(self.bin / "postgres"),
+            *("-D", str(self.folder / "db"), "-p", str(self.port)),
+            *options,
+        ]
+        ready = [str(self.bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
+        for _ in range(50):
+            self.process = subprocess.Popen(
+                command, user=self.user, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while self.process.poll() is None:
+                if subprocess.run(ready, capture_output=True).returncode == 0:
+                    return
+                time.sleep(0.1)
+            time.sleep(0.2)  # the killed one's children still hold its memory
+        raise RuntimeError("Postgres does not start")
+
+    def kill(self) -> None:
+        """kill -9 of the server; its children end when they notice."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """Stops it and removes its data."""
+        self.process.terminate()
+        self.process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Installation:
+    """`nearmiss up` with the settings given; `get` and `post` speak to its routes."""
+
+    def __init__(self, **settings: str):
+        self.home = Path(tempfile.mkdtemp(prefix="nm-", dir="/tmp"))  # short: it holds a Unix socket
+        port = free_port()
+        self.address = f"http://127.0.0.1:{port}"
+        own = {"NEARMISS_HOME": str(self.home), "NEARMISS_PORT": str(port), "NEARMISS_DEMO": "false"}
+        self.env = {**os.environ, "OMP_NUM_THREADS": "1", **own, **settings}
+        with (self.home / "up.log").open("wb") as log:
+            command = [sys.executable, "-m", "app.cli.main", "up"]
+            self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        self.wait("the page", lambda: self.get("/healthz"), timeout_s=600)
+
+    def get(self, path: str, *, timeout_s: float = 20) -> Any:
+        """The JSON of a route. Raises OSError while the web is away."""
+        with urllib.request.urlopen(self.address + path, timeout=timeout_s) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: Any = None, *, timeout_s: float = 20) -> Any:
+        """The JSON that a route answers. Raises OSError."""
+        headers = {"Content-Type": "application/json", "X-Nearmiss": "1"}
+        data = json.dumps({} if body is None else body).encode()
+        request = urllib.request.Request(self.address + path, data, headers, method="POST")
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return json.load(answer)
+
+    def command(self, *arguments: str) -> str:
+        """The output of `nearmiss …` beside it."""
+        command = [sys.executable, "-m", "app.cli.main", *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
+        if done.returncode != 0:
+            raise RuntimeError(f"nearmiss {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self.logs()}")
+        return done.stdout
+
+    def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
+        """What `found` answers once it is true; a web that is away counts as not yet."""
+        give_up = time.monotonic() + timeout_s
+        while time.monotonic() < give_up:
+            try:
+                if value := found():
+                    return value
+            except (OSError, ValueError, http.client.HTTPException):
+                pass
+            time.sleep(0.1)
+        raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
+
+    def weights(self, run_id: int) -> bytes:
+        """The safetensors file of a finished run."""
+        with urllib.request.urlopen(f"{self.address}/api/runs/{run_id}/checkpoint", timeout=60) as answer:
+            archive = zipfile.ZipFile(io.BytesIO(answer.read()))
+        return archive.read(next(name for name in archive.namelist() if name.endswith(".safetensors")))
+
+    def pids(self, words: str) -> list[int]:
+        """The processes below `nearmiss up` whose command line contains `words`."""
+        lines = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
+        rows = [line.split(None, 2) for line in lines.splitlines()]
+        family, known = {self.process.pid}, 0
+        while len(family) > known:
+            known = len(family)
+            family |= {int(row[0]) for row in rows if int(row[1]) in family}
+        own = family - {self.process.pid}
+        return [int(row[0]) for row in rows if int(row[0]) in own and len(row) == 3 and words in row[2]]
+
+    def kill(self, words: str) -> int:
+        """kill -9 of all of them; how many there were."""
+        pids = self.pids(words)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return len(pids)
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        paths = [self.home / "up.log", *sorted((self.home / "logs").glob("*.log"))]
+        return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-2000:]}" for p in paths if p.exists())
+
+    def close(self) -> None:
+        """Stops it and removes its home."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _unprivileged() -> str | None:
+    """Postgres refuses root."""
+    if os.geteuid() != 0:
+        return None
+    return "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"

@@ -1,0 +1,337 @@
+"""How a run ends when something fails inside it: each way is a sentence on the row, and the checkpoint stays."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import time
+from collections import namedtuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+from sqlalchemy import select
+
+import clipcore.checkpoint
+import worker.fine_tune
+from app.actions.add_model import add_model
+from app.actions.add_rows import NewRow, add_rows
+from app.actions.clone_run import clone_run
+from app.actions.collect_garbage import collect, disk_of_run, find_garbage
+from app.actions.erase import erase_caption, erase_image
+from app.actions.start_run import start_run
+from app.actions.steer_job import pause_job, resume_job
+from app.errors import NearmissError
+from app.jobs import lease
+from app.jobs.expire import crashed
+from app.media.pictures import keep_file
+from app.media.snapshots import get_table
+from app.media.store import MediaStore
+from app.settings import Settings
+from app.store.database import Database
+from app.store.models import Caption, DataSet, Event, Image, Job, Run, Snapshot
+from app.store.schema import migrate
+from clipcore.events import StepDone
+from worker.by_hand import main as by_hand
+from worker.context import JobContext
+from worker.job import run
+
+TINY = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
+}
+OVERRIDES = {"epochs": 50, "max_steps": 12, "save_every_s": 0.0, "batch": {"size": 8, "micro_batch": 4}}
+Disk = namedtuple("Disk", "total used free")
+
+
+@dataclass
+class House:
+    """An installation with 20 pictures and a tiny model; no broker."""
+
+    settings: Settings
+    database: Database
+
+    def start(self, **changes: Any) -> int:
+        overrides = OVERRIDES | changes
+        with self.database.transaction() as session:
+            return start_run(session, data_set_id=1, model_id=1, preset="scratch", overrides=overrides).id
+
+    def work(self, run_id: int, *, settings: Settings | None = None) -> tuple[str, str]:
+        """Claims the run and works on it to an end: (state, reason)."""
+        with self.database.transaction() as session:
+            job_id = session.get_one(Run, run_id).job_id
+            token = lease.claim(session, job_id, worker="w")
+        assert token is not None
+        context = JobContext(settings or self.settings, job_id, token)
+        context.start()
+        run(context)
+        context.database.close()
+        return self.state(run_id)
+
+    def state(self, run_id: int) -> tuple[str, str]:
+        with self.database.reading() as session:
+            job = session.get_one(Job, session.get_one(Run, run_id).job_id)
+            return job.state, job.reason
+
+    def resume(self, run_id: int) -> None:
+        with self.database.transaction() as session:
+            resume_job(session, job_id=session.get_one(Run, run_id).job_id)
+
+    def said(self, run_id: int, kind: str = "log") -> list[dict[str, Any]]:
+        with self.database.reading() as session:
+            job_id = session.get_one(Run, run_id).job_id
+            query = select(Event.body).where(Event.job_id == job_id, Event.kind == kind).order_by(Event.id)
+            return list(session.scalars(query))
+
+    def weights(self, run_id: int) -> str:
+        """The key of the weights' file, which is their hash."""
+        with self.database.reading() as session:
+            key = session.get_one(Run, run_id).checkpoint_key
+        manifest = MediaStore(self.settings.resolved_media_url).manifest(key)
+        return next(value for name, value in manifest.items() if name.endswith(".safetensors"))
+
+    def folder(self, run_id: int) -> Path:
+        return self.settings.home / "runs" / f"run-{run_id}"
+
+
+@pytest.fixture
+def house(tmp_path: Path):
+    torch.set_num_threads(1)
+    settings = Settings(home=tmp_path / "home", lease_s=30)
+    settings.home.mkdir()
+    database = Database(settings)
+    migrate(database.engine)
+    model = tmp_path / "tiny"
+    model.mkdir()
+    (model / "open_clip_config.json").write_text(json.dumps(TINY))
+    rng, rows = np.random.default_rng(0), []
+    for i in range(20):
+        path = tmp_path / f"{i}.png"
+        Picture.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
+        found = keep_file(path, media_url=settings.resolved_media_url)
+        assert isinstance(found, tuple), found
+        rows.append(NewRow(path.name, *found, f"thing number {i}", "train" if i < 16 else "held_out"))
+    with database.transaction() as session:
+        session.add(DataSet(name="things"))
+        session.flush()
+        add_rows(session, data_set_id=1, rows=rows)
+        add_model(session, name="tiny", location=f"local-dir:{model}")
+    yield House(settings, database)
+    database.close()
+
+
+def after(monkeypatch, num_steps: int, act) -> None:
+    """Has `act()` called in the run after so many steps."""
+    real = worker.fine_tune.fine_tune
+
+    def disturbed(*arguments, **options):
+        steps = 0
+        for event in real(*arguments, **options):
+            yield event
+            steps += isinstance(event, StepDone)
+            if isinstance(event, StepDone) and steps == num_steps:
+                act()
+
+    monkeypatch.setattr(worker.fine_tune, "fine_tune", disturbed)
+
+
+def test_a_run_leaves_its_folder_its_result_and_no_checkpoint_to_resume_from(house):
+    run_id = house.start()
+    assert house.work(run_id) == ("finished", "")
+    folder = house.folder(run_id)
+    assert {"config.yaml", "snapshot.json", "metrics.jsonl", "train.log"} <= {
+        p.name for p in folder.iterdir()
+    }
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["what"] == "step"] == list(range(1, 13))
+    assert not (folder / "checkpoints").exists()
+    with house.database.reading() as session:
+        disk = disk_of_run(session, run_id)
+    assert disk.training_bytes == 0 and disk.result_bytes > 100_000 and disk.folder_bytes > 0
+
+
+def test_a_full_disk_pauses_the_run_says_what_it_needs_and_it_goes_on_to_the_same_bits(house, monkeypatch):
+    alone = house.start()
+    house.work(alone)
+    run_id = house.start()
+    real = shutil.disk_usage
+    with monkeypatch.context() as patch:
+        full = lambda path: Disk(10**9, 10**9, 300_000)  # noqa: E731
+        after(patch, 5, lambda: patch.setattr(clipcore.checkpoint.shutil, "disk_usage", full))
+        state, reason = house.work(run_id)
+    assert shutil.disk_usage is real
+    assert state == "paused" and "needs 4" in reason and "0.3 MB free" in reason
+    house.resume(run_id)
+    assert house.work(run_id)[0] == "finished"
+    assert any("resumed from step" in body["text"] for body in house.said(run_id))
+    assert house.weights(run_id) == house.weights(alone)
+    steps = [
+        json.loads(x)["step"]
+        for x in (house.folder(run_id) / "metrics.jsonl").read_text().splitlines()
+        if '"step", "step"' in x
+    ]
+    assert steps == sorted(set(steps)), "metrics.jsonl holds what was done twice"
+
+
+def test_memory_that_runs_out_suggests_a_smaller_batch_and_keeps_the_checkpoint(house, monkeypatch):
+    run_id = house.start()
+    after(monkeypatch, 4, lambda: torch.empty(10**16))
+    state, reason = house.work(run_id)
+    assert state == "failed" and reason.startswith("out of memory")
+    assert "batch.micro_batch 2" in reason and "its last checkpoint is kept" in reason
+    monkeypatch.undo()
+    house.resume(run_id)
+    assert house.work(run_id)[0] == "finished"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_that_step_and_lists_the_batch(house):
+    run_id = house.start(optimiser={"lr": 1e30, "warmup": 0.0, "clip_norm": 0.0})
+    state, reason = house.work(run_id)
+    assert state == "failed" and reason.startswith("The loss is nan at step 2")
+    listed = next(body["text"] for body in house.said(run_id) if "not finite" in body["text"])
+    assert listed.count("×") == 1 + 8, "all pairs of the batch are named"
+
+
+def test_another_worker_goes_on_from_the_media_store_to_the_same_bits(house, tmp_path, monkeypatch):
+    alone = house.start()
+    house.work(alone)
+    run_id = house.start()
+
+    def pause():
+        with house.database.transaction() as session:
+            pause_job(session, job_id=session.get_one(Run, run_id).job_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.context.FLUSH_S", 0.01)
+        after(patch, 3, pause)
+        slow = worker.fine_tune.keep_checkpoint
+        patch.setattr(worker.fine_tune, "keep_checkpoint", lambda *a: (time.sleep(0.05), slow(*a))[1])
+        assert house.work(run_id) == ("paused", "paused by a person")
+    elsewhere = Settings(
+        home=tmp_path / "elsewhere",
+        database_url=house.settings.resolved_database_url,
+        media_url=house.settings.resolved_media_url,
+    )
+    elsewhere.home.mkdir()
+    house.resume(run_id)
+    assert house.work(run_id, settings=elsewhere)[0] == "finished"
+    assert any("resumed from step" in body["text"] for body in house.said(run_id))
+    assert house.weights(run_id) == house.weights(alone)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(house, monkeypatch):
+    run_id = house.start()
+    after(monkeypatch, 6, lambda: torch.empty(10**16))
+    house.work(run_id)
+    monkeypatch.undo()
+    newest = max((house.folder(run_id) / "checkpoints").glob("step-*")) / "state.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[random.Random(0).randrange(len(data))] ^= 1
+    newest.write_bytes(data)
+    house.resume(run_id)
+    assert house.work(run_id)[0] == "finished"
+    said = [body["text"] for body in house.said(run_id)]
+    assert any("is damaged" in text and "going back to the one before" in text for text in said)
+
+
+def test_a_process_killed_three_times_without_a_new_checkpoint_has_failed_and_keeps_the_old_one(
+    house, monkeypatch
+):
+    run_id = house.start()
+    after(monkeypatch, 6, lambda: torch.empty(10**16))
+    house.work(run_id)  # steps and checkpoints, then an end
+    monkeypatch.undo()
+    house.resume(run_id)
+    for _ in range(3):
+        with house.database.transaction() as session:
+            job_id = session.get_one(Run, run_id).job_id
+            token = lease.claim(session, job_id, worker="w")
+            assert token is not None
+            crashed(session, job_id, token=token, what="its process was killed by SIGKILL")
+    state, reason = house.state(run_id)
+    assert state == "failed" and reason.startswith("failed 3× at step 6")
+    assert list((house.folder(run_id) / "checkpoints").glob("step-*"))
+
+
+def test_a_clone_with_the_same_data_ends_with_the_same_weights_and_a_bad_change_is_refused(house):
+    run_id = house.start()
+    house.work(run_id)
+    with house.database.transaction() as session:
+        again = clone_run(session, run_id=run_id, same_data=True).id
+    house.work(again)
+    assert house.weights(again) == house.weights(run_id)
+    with house.database.transaction() as session, pytest.raises(NearmissError, match="Unknown key"):
+        clone_run(session, run_id=run_id, overrides={"optimizer": {"lr": 1.0}})
+
+
+def test_the_command_on_a_runs_folder_ends_with_the_weights_of_the_page(house, tmp_path, capsys):
+    run_id = house.start()
+    house.work(run_id)
+    yaml = str(house.folder(run_id) / "config.yaml")
+    assert by_hand([yaml, "--dry-run"], settings=house.settings) == 0
+    assert "steps: 12" in capsys.readouterr().out
+    out = tmp_path / "by-hand"
+    assert by_hand([yaml, "--out", str(out)], settings=house.settings) == 0
+    weights = next((out / "checkpoint").glob("*.safetensors")).read_bytes()
+    assert hashlib.sha256(weights).hexdigest() in house.weights(run_id)
+    assert by_hand([yaml, "--snapshot", "nothing"], settings=house.settings) == 2
+    assert "no snapshots begin with 'nothing'" in capsys.readouterr().err
+
+
+def test_what_is_erased_is_nowhere_and_a_run_on_its_snapshot_still_trains(house):
+    media = MediaStore(house.settings.resolved_media_url)
+    run_id = house.start()
+    house.work(run_id)
+    with house.database.transaction() as session:
+        sha256 = session.get_one(Image, 3).sha256
+        assert erase_image(session, image_id=3).num_pairs == 1
+        erased = erase_caption(session, caption_id=7)
+    assert (erased.num_rows, erased.num_pairs, erased.num_snapshots) == (1, 1, 1)
+    assert not any(sha256 in key for key, _, _ in media.walk(""))
+    with house.database.reading() as session:
+        snapshot = session.scalars(select(Snapshot)).one()
+        table = get_table(media, snapshot.pairs_key).to_pydict()
+        assert session.get_one(Caption, 7).text == ""
+        assert session.get_one(DataSet, 1).num_pairs == 18
+    assert snapshot.counts["erased"] == 2 and 7 in table["caption_id"] and sha256 in table["image_sha256"]
+    left = [
+        p for p in house.settings.home.rglob("*") if p.is_file() and b"thing number 6\x00" in p.read_bytes()
+    ]
+    assert "thing number 6" not in table["caption"] and not left
+    with house.database.transaction() as session:
+        again = clone_run(session, run_id=run_id, same_data=True).id
+    assert house.work(again)[0] == "finished"
+
+
+def test_garbage_is_what_no_row_names_and_a_dry_run_deletes_nothing(house):
+    run_id = house.start()
+    house.work(run_id)
+    media = MediaStore(house.settings.resolved_media_url)
+    before = {key for key, _, _ in media.walk("")}
+    key = media.put(b"of an import that was given up", kind="images")
+    path = media.local_path(key)
+    with house.database.reading() as session:
+        assert find_garbage(session) == [], "young files may belong to work under way"
+    os.utime(path, (1, 1))
+    for other in before:  # the rest is as old and is named by rows
+        os.utime(media.local_path(other), (1, 1))
+    with house.database.reading() as session:
+        garbage = find_garbage(session)
+        assert [one.key for one in garbage] == [key] and media.exists(key)
+        collect(session, garbage)
+    assert {key for key, _, _ in media.walk("")} == before
+
+
+def test_a_quota_that_is_used_up_starts_no_run(house):
+    house.settings.quota_gb = 1e-9
+    with house.database.transaction() as session, pytest.raises(NearmissError, match="the quota is 1e-09 GB"):
+        start_run(session, data_set_id=1, model_id=1, preset="scratch", overrides=OVERRIDES)
