@@ -15,6 +15,7 @@ QUEUES: dict[JobKind, Literal["gpu", "cpu"]] = {
     "rank": "cpu",
     "fine_tune": "gpu",
     "export": "cpu",
+    "map": "cpu",
     "push": "cpu",
 }
 

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
-JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push"]
+JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push", "map"]
 JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)
@@ -405,6 +405,19 @@ class Comment(Table):
     person: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[Created]
     __table_args__ = (Index("ix_comments_image", "image_id", "id"),)
+
+
+class EmbeddingMap(Table):
+    """Where the images of a data set lie in two dimensions, under one model: columns in the media store."""
+
+    __tablename__ = "embedding_maps"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    data_set_id: Mapped[int] = mapped_column(ForeignKey("data_sets.id", ondelete="CASCADE"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(Text)  # media key
+    num_images: Mapped[int]
+    created_at: Mapped[Created]
+    __table_args__ = (UniqueConstraint("data_set_id", "model_id"),)
 
 
 class DuplicateGroup(Table):

@@ -1,6 +1,6 @@
 """A page of Explore: cards of pairs, suggestions or verdicts, a count that gives up early, and what can be filtered by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -75,7 +75,7 @@ def page_of_cards(
 
 
 def cards_of_images(
-    session: Session, data_set_id: int, wanted: Filter, scores: dict[int, float]
+    session: Session, data_set_id: int, wanted: Filter, scores: Mapping[int, float | None]
 ) -> list[Card]:
     """The first pair that passes the filter of each image, in the order given, with its score."""
     wanted = replace(wanted, show="pairs")
