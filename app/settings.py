@@ -1,7 +1,9 @@
 """Deployment settings, read once per process from `NEARMISS_*` and handed on."""
 
+import ipaddress
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,16 +17,34 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(".nearmiss"), description="folder of everything that has no URL of its own"
     )
-    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in the home folder")
-    broker_url: str = Field(default="", description="Redis URL; empty: an embedded Valkey in the home folder")
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL; empty: SQLite in the home folder"
+    )
+    broker_url: str = Field(
+        default="", repr=False, description="Redis URL; empty: an embedded Valkey in the home folder"
+    )
     media_url: str = Field(
-        default="", description="fsspec URL of the media store; empty: a folder in the home"
+        default="", repr=False, description="fsspec URL of the media store; empty: a folder in the home"
     )
     host: str = Field(default="127.0.0.1", description="address that the web process binds")
     port: int = Field(default=7860, ge=1, le=65535, description="port that the web process binds")
     published_on_loopback: bool = Field(
         default=False,
         description="says that a container binds all addresses and its port is published on 127.0.0.1 only",
+    )
+    hosts: str = Field(
+        default="", description="names, with blanks between, under which people open the page from elsewhere"
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, with blanks between, whose X-Forwarded-For and -Proto are believed",
+    )
+    oidc_issuer: str = Field(default="", description="URL of an OpenID Connect provider; empty: none")
+    oidc_client_id: str = Field(default="", description="what the provider calls this Nearmiss")
+    oidc_client_secret: SecretStr = Field(default=SecretStr(""), description="the secret for that")
+    oidc_name: str = Field(default="your organisation", description="the provider's name on the log-in page")
+    oidc_role: Literal["", "viewer", "annotator"] = Field(
+        default="", description="a newcomer's role on all data sets; empty: nothing until it is granted"
     )
     lease_s: float = Field(
         default=45.0, gt=0, description="a job's lease; its heartbeat comes three times as often"
@@ -37,6 +57,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         default=3, ge=1, description="attempts without a new checkpoint before a job fails"
     )
+    log_json: bool = Field(default=False, description="logs as JSON lines, with one for each request")
     person: str = Field(default="me", description="name of the single local user")
     demo: bool = Field(
         default=True, description="whether `nearmiss up` imports the demo into an empty database"
@@ -49,7 +70,7 @@ class Settings(BaseSettings):
         " while there is no account, none once there is one",
     )
     webhooks: str = Field(
-        default="", description="URLs, with blanks between, that are told when a run is over"
+        default="", repr=False, description="URLs, with blanks between, that are told when a run is over"
     )
     webhook_private: bool = Field(default=False, description="whether a webhook may lie in a private network")
     hub_token: SecretStr = Field(
@@ -76,6 +97,11 @@ class Settings(BaseSettings):
         return [root.resolve() for root in named]
 
     @property
+    def reached_by_others(self) -> bool:
+        """Whether other machines can open the page, so that somebody has to log in."""
+        return not is_loopback(self.host) and not self.published_on_loopback
+
+    @property
     def resolved_database_url(self) -> str:
         """The database URL in force."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'nearmiss.db'}"
@@ -94,6 +120,16 @@ class Settings(BaseSettings):
     def resolved_broker_url(self) -> str:
         """The broker URL in force, in Celery's spelling."""
         return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=1)

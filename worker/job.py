@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from app.errors import NearmissError
 from app.jobs import lease
 from app.jobs.expire import crashed
+from app.logs import begin_logs
+from app.logs import job_id as job_in_logs
 from app.settings import Settings, get_settings
 from app.store.database import Database
 from app.store.models import Job
@@ -31,7 +33,7 @@ Work = Callable[[JobContext, Job], Callable[[Session], None]]
 
 def main() -> int:
     """The process's exit code: 0 whenever the row says how the job ended."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    begin_logs(get_settings())
     import torch  # noqa: F401  warmed up before the job is known
 
     import worker.fine_tune  # noqa: F401
@@ -40,6 +42,7 @@ def main() -> int:
     if len(line) != 2:
         return 0  # the worker went away and gave no job
     job_id, token = int(line[0]), int(line[1])
+    job_in_logs.set(f"job-{job_id}")
     processes = _processes(get_settings(), job_id)
     if processes > 1:
         from worker.together import train_together

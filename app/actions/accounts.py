@@ -93,6 +93,22 @@ def change_password(session: Session, *, person_id: int, old: str, new: str, kee
     record(session, person=person.name, action="changed their password")
 
 
+def reset_password(session: Session, *, person_id: int, by: str) -> str:
+    """A new password, shown once, for somebody who lost theirs; their sessions and tokens end. Raises NotFound."""
+    password = secrets.token_urlsafe(15)
+    set_password(session, person_id=person_id, password=password, by=by)
+    return password
+
+
+def set_password(session: Session, *, person_id: int, password: str, by: str) -> None:
+    """Somebody's new password; their sessions and tokens end. Raises NotFound, NearmissError."""
+    person = get_person(session, person_id)
+    check_new_password(password)
+    person.password_hash = HASHER.hash(password)
+    end_all(session, person_id=person_id)
+    record(session, person=by, action="set a password", detail={"name": person.name})
+
+
 def set_role(session: Session, *, person_id: int, role: Role, limited: bool, by: str) -> PersonRow:
     """What a person may do everywhere. Raises NotFound, and Conflict where no admin would be left."""
     check_role(role)

@@ -5,6 +5,7 @@ import time
 from http.cookies import CookieError, SimpleCookie
 
 from anyio import to_thread
+from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,17 +13,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.actions.accounts import anybody
 from app.actions.credentials import bearer
 from app.actions.rights import Who
+from app.api.attempts import Attempts
+from app.api.sentences import database_away
 from app.store.database import Database
 
 COOKIE = "nearmiss_session"
-OPEN = {"/log-in", "/healthz", "/readyz"}
+OPEN = {"/log-in", "/healthz", "/readyz", "/join/{secret}", "/oidc/log-in", "/oidc/back"}
+JOIN = "/join/"
+# a page full of pictures is some hundred requests; an annotator gives a verdict every few seconds
+REQUESTS, CHANGES = Attempts(most=5000, window_s=10.0), Attempts(most=500, window_s=10.0)
 FILES = re.compile(
     r"/(page|assets|static)/|/theme\.css$|/favicon\.ico$"
 )  # the page's own, the same for everybody
 FILES_S = 5.0  # a session that has ended may ask for them so long
 MOST_LET_IN = 10_000
 SAFE = {"GET", "HEAD"}
-OURS = re.compile(r"/(api|page)/|/log-out$")
+OURS = re.compile(r"/(api|page)/|/(log-out|metrics)$")
 # All of Gradio that the page asks for; its uploads, queue, file and proxy routes are closed to everybody.
 GRADIO = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json|pwa_icon(/\w+)?|robots\.txt)/?|/(assets|static|svelte)/.*"
@@ -43,12 +49,15 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "lifespan" or scope["path"] in OPEN:
+        if scope["type"] == "lifespan" or _is_open(scope["path"]):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         if self._let_in_lately(scope, headers):
             return await self._app(scope, receive, send)
-        who = await to_thread.run_sync(self._who, headers)
+        try:
+            who = await to_thread.run_sync(self._who, headers)
+        except (OperationalError, TimeoutError) as error:
+            return await database_away(error)(scope, receive, send)
         refusal = _refusal(scope, headers, who)
         if refusal is None:
             scope.setdefault("state", {})["who"] = who
@@ -84,6 +93,18 @@ class Door:
             return who
 
 
+def _in_time(scope: Scope, who: Who) -> bool:
+    """Whether this person's program is not running wild; the single local user's may."""
+    if who.person_id is None:
+        return True
+    changes = scope["method"] not in SAFE and not scope["path"].startswith("/api/uploads/")
+    return (CHANGES if changes else REQUESTS).allow(str(who.person_id))
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(JOIN)
+
+
 def _secrets(headers: Headers) -> str:
     return f"{headers.get('authorization', '')}\n{headers.get('cookie', '')}"
 
@@ -102,6 +123,8 @@ def _refusal(scope: Scope, headers: Headers, who: Who | None) -> Response | None
         if scope["type"] == "http" and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/log-in", 303)
         return JSONResponse({"error": "log in first, at /log-in, or send a token"}, 401)
+    if scope["type"] == "http" and scope["path"].startswith("/api/") and not _in_time(scope, who):
+        return JSONResponse({"error": "too many requests at once; wait some seconds and try again"}, 429)
     if scope["type"] == "http" and OURS.match(scope["path"]):
         return None
     if scope["type"] != "http" or scope["method"] not in SAFE or not GRADIO.fullmatch(scope["path"]):

@@ -3,7 +3,6 @@
 Gradio reflects any Origin with credentials and has no limit of its own for all routes, so this stands before it.
 """
 
-import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import NearmissError
-from app.settings import Settings
+from app.settings import Settings, is_loopback
 
 MAX_BODY_BYTES = 2 * 2**20  # uploads come in pieces of 1 MiB
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -37,34 +36,26 @@ HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # under no-referrer a form of our own arrives with `Origin: null`
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
 def refuse_open_bind(host: str) -> None:
-    """Raises NearmissError for an address that other machines reach: there is no authentication yet."""
+    """Raises NearmissError for an address that other machines reach, where nobody would have to log in."""
     if not is_loopback(host):
         raise NearmissError(
-            f"the host {host!r} can be reached by other machines and Nearmiss has no log-in yet;"
-            " bind 127.0.0.1 and use an SSH tunnel (in a container whose port is published on 127.0.0.1 only,"
-            " set NEARMISS_PUBLISHED_ON_LOOPBACK=true)"
+            f"the host {host!r} can be reached by other machines and there is no account yet; run"
+            " `nearmiss add-person NAME --role admin` first, or bind 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
     """Names that the Host and Origin headers may bear; others would be a page that rebinds its own name to us."""
-    return frozenset({*LOOPBACK, settings.host.strip("[]").lower()})
+    named = {name.lower() for name in settings.hosts.split()}
+    return frozenset({*LOOPBACK, settings.host.strip("[]").lower(), *named})
 
 
 class Gate:
@@ -80,7 +71,8 @@ class Gate:
             return await self._app(scope, receive, send)
         refusal = self._refusal(scope)
         if refusal is None:
-            return await self._app(scope, _capped(receive), _with_headers(send))
+            secure = scope.get("scheme") in ("https", "wss")
+            return await self._app(scope, _capped(receive), _with_headers(send, secure=secure))
         status, sentence = refusal
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
@@ -90,7 +82,11 @@ class Gate:
         headers = Headers(scope=scope)
         host = _name(f"//{headers.get('host', '')}")
         if host not in self._hosts:
-            return 421, f"this server does not answer for the host {host!r}; open it as http://127.0.0.1"
+            return (
+                421,
+                f"this server does not answer for the host {host!r}; open it as http://127.0.0.1,"
+                " or name that host in NEARMISS_HOSTS",
+            )
         origin = headers.get("origin")
         if origin is not None and _name(origin) not in self._hosts:
             return 403, f"requests from {origin!r} are refused; use Nearmiss's own page"
@@ -134,12 +130,14 @@ def _capped(receive: Receive) -> Receive:
     return receive_capped
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, secure: bool = False) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
+            if secure:
+                headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         await send(message)
 
     return send_with_headers

@@ -4,11 +4,12 @@ import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from app.errors import NearmissError
+from app.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,8 @@ def say_errors(app: FastAPI) -> None:
     app.add_exception_handler(NearmissError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(OperationalError, _database_away)
+    for away in (OperationalError, TimeoutError):
+        app.add_exception_handler(away, _database_away)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -40,6 +42,11 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _database_away(_request: Request, error: Exception) -> JSONResponse:
+    return database_away(error)
+
+
+def database_away(error: Exception) -> JSONResponse:
+    """503; what was committed is safe."""
     log.warning("the database does not answer: %s", error)
     return _sentence("the database does not answer; nothing is lost, try again in a moment", 503)
 
@@ -50,4 +57,4 @@ async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _sentence(sentence: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": sentence.encode("utf-8", "replace").decode()}, status)
+    return JSONResponse({"error": redact(sentence).encode("utf-8", "replace").decode()}, status)

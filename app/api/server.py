@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.actions.accounts import anybody
 from app.api import (
     bulk,
     data_sets,
@@ -21,7 +23,9 @@ from app.api import (
     jobs,
     log_in,
     maps,
+    metrics,
     pairs,
+    people,
     probes,
     run_results,
     runs,
@@ -34,8 +38,12 @@ from app.api import (
 from app.api.access import ANYBODY, guard
 from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
+from app.api.metrics import Metrics
+from app.api.oidc import add_oidc
 from app.api.sentences import say_errors
+from app.api.watch import Watch
 from app.jobs.reconcile import Reconciler
+from app.logs import hide_secrets
 from app.settings import Settings
 from app.store.database import Database
 from app.store.schema import check
@@ -46,10 +54,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises NearmissError for a database that is not migrated or newer, and for an address that others reach.
     """
-    if not settings.published_on_loopback:
-        refuse_open_bind(settings.host)
     database = Database(settings)
     check(database.engine)
+    if settings.reached_by_others:
+        with database.reading() as session:
+            if not anybody(session):
+                refuse_open_bind(settings.host)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,6 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(guard)],
     )
     app.state.database = database
+    app.state.metrics = Metrics(database)
+    hide_secrets(settings)
     parts = (
         data_sets,
         sources,
@@ -92,6 +104,8 @@ def create_app(settings: Settings) -> FastAPI:
         search,
         health,
         log_in,
+        people,
+        metrics,
     )
     for part in parts:
         app.include_router(part.router)
@@ -101,6 +115,10 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse(app.openapi())
 
     say_errors(app)
+    add_oidc(app, settings)
     app.add_middleware(Door, database=database)
     app.add_middleware(Gate, hosts=allowed_hosts(settings))
+    app.add_middleware(Watch, metrics=app.state.metrics)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     return app

@@ -1,4 +1,4 @@
-"""`nearmiss`: up, web, worker, alive, migrate, import, add-model, finetune, doctor, version. Imports stay light: each command brings its own."""
+"""`nearmiss`: start it, fill it, look after it. Imports stay light: each command brings its own."""
 
 import os
 import sys
@@ -54,15 +54,34 @@ def worker(
 
 
 @cli.command()
-def migrate() -> None:
-    """Bring the database's tables to this program's version."""
+def backup(
+    to: str,
+    media: bool = typer.Option(True, help="pictures, vectors and checkpoints too"),
+) -> None:
+    """Write database and media into one new .tar; Nearmiss may go on running."""
+    from app.cli.backup import run_backup
+
+    run_backup(to, media=media)
+
+
+@cli.command()
+def restore(source: str) -> None:
+    """Bring a backup into an empty database, SQLite or Postgres, whichever it came from."""
+    from app.cli.backup import run_restore
+
+    run_restore(source)
+
+
+@cli.command()
+def migrate(to: str = typer.Option("head", help="a version, for going back")) -> None:
+    """Bring the database's tables to this program's version, or back to an older one."""
     from app.settings import get_settings
     from app.store.database import Database
     from app.store.schema import migrate as migrate_engine
 
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
-    migrate_engine(Database(settings).engine)
+    migrate_engine(Database(settings).engine, to)
 
 
 @cli.command("import")
@@ -87,6 +106,18 @@ def import_(
         import_.preview(source, columns)
         return
     import_.run(source, name, columns=columns, in_place=in_place, again=again, model=model, wait=wait)
+
+
+@cli.command()
+def mine(
+    data_set: str,
+    model: str = typer.Option("", help="name of the model that looks; default: the newest"),
+    wait: bool = typer.Option(True, help="stay until it is done"),
+) -> None:
+    """Look for suggestions: verdicts stay, other models' open suggestions leave, disputed verdicts come back."""
+    from app.cli.mine import run
+
+    run(data_set, model=model, wait=wait)
 
 
 @cli.command()
@@ -170,6 +201,42 @@ def add_person(
         if role != "admin" and not anybody(session):
             raise NearmissError("the first account must be an admin's; add --role admin")
         add(session, name=name, role=role, password=password)  # type: ignore[arg-type]  # add_person checks
+
+
+@cli.command()
+def invite(
+    role: str = typer.Option("annotator", help="viewer, annotator or admin"),
+    data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all"),
+) -> None:
+    """Print a link that makes one account, once, within a week."""
+    from app.cli.people import run_invite
+
+    run_invite(role, data_set or None)
+
+
+@cli.command()
+def token(
+    person: str,
+    role: str = typer.Option("viewer", help="what it may at most: viewer, annotator or admin"),
+    days: int = typer.Option(30, help="how long it is valid"),
+    data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all of the person's"),
+    name: str = typer.Option("", help="what it is for"),
+) -> None:
+    """Print a new token of a person, for programs: it is shown this one time."""
+    from app.cli.people import run_token
+
+    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name)
+
+
+@cli.command("set-password")
+def set_password(
+    person: str,
+    password: str = typer.Option(..., prompt=True, hide_input=True, confirmation_prompt=True),
+) -> None:
+    """Give a person a new password; their sessions and tokens end."""
+    from app.cli.people import run_set_password
+
+    run_set_password(person, password)
 
 
 @cli.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from app.actions.first_start import say_first_password
 from app.actions.import_data_set import import_data_set
 from app.broker import start_broker
 from app.cli.gpus import visible_gpus
@@ -37,6 +38,7 @@ def run() -> None:
         _say("database")
         database = Database(settings)
         migrate(database.engine)
+        say_first_password(settings)
         if not settings.broker_url:
             _say("broker")
             start_broker(settings, children.start)
@@ -137,10 +139,6 @@ def _wait(settings: Settings, children: Children) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise NearmissError(
-            f"{settings.host} would be open to others and there are no accounts yet; use 127.0.0.1"
-        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.orm import Session
 
+from app.redact import redact
 from app.store.database import Database, after_commit
 from app.store.models import Event, Job, JobState
 
@@ -65,7 +66,7 @@ def move(
 
     `where` narrows the condition further; `values` are written in the same statement.
     """
-    transition = TRANSITIONS[name]
+    transition, reason = TRANSITIONS[name], redact(reason)
     assert transition.held == (token is not None), f"{name}: token given {token}"
     condition = [Job.id == job_id, Job.state.in_(transition.sources), *where]
     if token is not None:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import fsspec
 
@@ -52,6 +52,25 @@ class MediaStore:
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
+
+    def copy_from(self, key: str, source: IO[bytes]) -> None:
+        """Keep what `source` reads under `key`, piece by piece: whole or not at all."""
+        if not self._local:
+            with self._files.open(self._full(key), "wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+            return
+        with self._part(key) as part, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+            target.flush()
+            os.fsync(target.fileno())
+
+    def all_keys(self) -> Iterator[str]:
+        """All keys, in order; unfinished writes are left out."""
+        root = str(self._root).rstrip("/")
+        found = self._files.find(root) if self._files.exists(root) else []
+        for path in sorted(found):
+            if not path.endswith(".part") and self.exists(path[len(root) + 1 :]):
+                yield path[len(root) + 1 :]
 
     def put_file_at(self, key: str, path: Path) -> None:
         """Keep a file that nobody will change under a key: without a copy where the disk is the same; whole or not at all."""

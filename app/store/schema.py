@@ -6,21 +6,35 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.errors import NearmissError
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest version; nothing happens when they are there. Raises NearmissError."""
+LOCK = 7_305_441_226_118  # an arbitrary number of ours in Postgres's space of advisory locks
+
+
+def migrate(engine: Engine, to: str = "head") -> None:
+    """Bring the tables to a version, the newest by default, forward or back; nothing happens when they are there.
+
+    Of several at once one works and the others wait for it (an advisory lock, SQLite's write lock). All or nothing.
+    Raises NearmissError for a database that is newer than this program, and for a version that does not exist.
+    """
     if _version(engine) is not None:
         _refuse_newer(engine)
+    order = [script.revision for script in _scripts().walk_revisions()][::-1]
+    if to not in ("head", *order):
+        raise NearmissError(f"there is no version {to!r}; use one of {order[0]} to {order[-1]}")
     config = _config()
-    with engine.begin() as connection:
+    with engine.execution_options(nearmiss_begin="BEGIN IMMEDIATE").begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        now = MigrationContext.configure(connection).get_current_revision()
+        back = to != "head" and now is not None and order.index(now) > order.index(to)
+        (command.downgrade if back else command.upgrade)(config, to)
 
 
 def check(engine: Engine) -> None:
@@ -31,6 +45,11 @@ def check(engine: Engine) -> None:
     _refuse_newer(engine)
     if version != _scripts().get_current_head():
         raise NearmissError(f"the database is at version {version}, an older one; run `nearmiss migrate`")
+
+
+def version_of(engine: Engine) -> str | None:
+    """The version of the tables; None: there are none."""
+    return _version(engine)
 
 
 def _refuse_newer(engine: Engine) -> None:

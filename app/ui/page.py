@@ -5,7 +5,7 @@ import gradio as gr
 HEADER = """
 <div class="nm-brand">
   <div><strong>Nearmiss</strong> <span>curate the negatives that CLIP learns from</span></div>
-  <div id="nm-chooser"></div>
+  <div class="nm-brand-right"><div id="nm-chooser"></div><div id="nm-person"></div></div>
 </div>
 """
 TABS = (
@@ -14,12 +14,15 @@ TABS = (
     ("Fine-tune", "nm-tune"),
     ("Runs", "nm-runs"),
     ("Data", "nm-data"),
+    ("People", "nm-people"),
 )
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="/page/style.css">
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
+<link rel="stylesheet" href="/page/mining.css">
+<link rel="stylesheet" href="/page/people.css">
 <link rel="stylesheet" href="/page/runs.css">
 <link rel="stylesheet" href="/page/explore.css">
 <link rel="stylesheet" href="/page/desk.css">

@@ -8,7 +8,6 @@ from fastapi.testclient import TestClient
 
 from app.api import create_app
 from app.errors import NearmissError
-from app.settings import Settings
 from app.store.database import Database
 
 
@@ -63,9 +62,9 @@ def test_errors_are_one_sentence(client: TestClient, path: str, status: int) -> 
     assert "\n" not in answer.json()["error"]
 
 
-def test_an_address_that_others_reach_is_refused(settings: Settings) -> None:
-    with pytest.raises(NearmissError, match="has no log-in yet"):
-        create_app(settings.model_copy(update={"host": "0.0.0.0"}))
+def test_an_address_that_others_reach_is_refused(database: Database) -> None:
+    with pytest.raises(NearmissError, match="there is no account yet"):
+        create_app(database.settings.model_copy(update={"host": "0.0.0.0"}))
 
 
 def test_pages_by_key_visit_every_pair_once(client: TestClient) -> None:

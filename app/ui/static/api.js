@@ -35,5 +35,6 @@ export const get = (path, query = {}) => {
   return ask("GET", set.length ? `${path}?${new URLSearchParams(set)}` : path);
 };
 export const post = (path, body = {}) => ask("POST", path, body);
+export const remove = (path) => ask("DELETE", path);
 export const picture = (imageId, size = 256) => `/api/images/${imageId}/${size}`;
 export const remove = (path) => ask("DELETE", path);

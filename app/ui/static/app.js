@@ -4,6 +4,7 @@
 import { curate } from "./curate.js";
 import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
+import { people, personMenu } from "./people.js";
 import { explore } from "./explore.js";
 import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
@@ -18,7 +19,9 @@ const VIEWS = {
   "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
   "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),
   "nm-data": data,
+  "nm-people": people,
   "nm-chooser": chooser,
+  "nm-person": personMenu,
 };
 
 function chooser(root) {
