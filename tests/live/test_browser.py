@@ -292,3 +292,78 @@ def test_guidelines_are_one_key_away_and_keep_their_versions_as_text(page):
     page.wait_for_selector(".nm-guidelines-text")
     assert page.locator(".nm-guidelines-text").inner_text() == hostile
     assert page.locator(".nm-guidelines option").count() == 2
+
+
+def test_run_is_set_up_in_the_form_survives_tab_and_server_is_cancelled_resumed_compared_and_reported(
+    browser, nearmiss, tmp_path
+):
+    known = {run["id"] for run in nearmiss.get("/api/runs")["runs"]}
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(nearmiss.address)
+    page.get_by_role("tab", name="Fine-tune").click()
+    page.get_by_role("radio", name="Full").click()
+    page.get_by_text("Budget", exact=True).click()
+    for label, value in (("Epochs", "30"), ("Most steps", "60"), ("Batch size", "32"), ("Micro-batch", "16")):
+        page.get_by_label(label).fill(value)
+    page.get_by_text("YAML", exact=True).click()
+    page.wait_for_function("/max_steps: 60/.test(document.querySelector('.nm-yaml').value)")
+    page.locator(".nm-yaml").evaluate(
+        "e => (e.value = e.value.replace('save_every_s: 30.0', 'save_every_s: huge'))"
+    )
+    page.locator(".nm-yaml").press("End")
+    page.locator(".nm-yaml").press("Space")
+    page.wait_for_selector(".nm-report .nm-error")
+    assert "save_every_s" in page.locator(".nm-report .nm-error").inner_text()
+    assert page.locator(".nm-before .nm-primary").is_disabled()
+    page.locator(".nm-yaml").evaluate(
+        "e => (e.value = e.value.replace('save_every_s: huge', 'save_every_s: 1.0'))"
+    )
+    page.locator(".nm-yaml").press("Space")
+    page.wait_for_selector(".nm-before .nm-primary:enabled")
+    page.get_by_label("Name", exact=True).fill("set up by hand")
+    page.locator(".nm-before .nm-primary").click()
+    page.wait_for_selector(".nm-run .nm-state-running", timeout=90_000)
+    page.close()
+    nearmiss.kill("app.web")
+    run_id = nearmiss.wait(
+        "the run", lambda: next(r["id"] for r in nearmiss.get("/api/runs")["runs"] if r["id"] not in known)
+    )
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    page.goto(f"{nearmiss.address}/?run={run_id}")
+    page.get_by_role("tab", name="Runs").click()
+    page.wait_for_selector(".nm-run .nm-chart polyline", timeout=90_000)
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_selector(".nm-run .nm-state-cancelled", timeout=60_000)
+    page.get_by_role("button", name="Resume").click()
+    page.wait_for_selector(".nm-run .nm-state-finished", timeout=150_000)
+    page.wait_for_selector(".nm-run .nm-headline")
+    page.wait_for_selector(".nm-run .nm-matrix td.nm-rel-own")
+    assert page.locator(".nm-run .nm-chart-box").count() >= 5
+    assert "cancelled" in page.locator(".nm-log").inner_text()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download report").click()
+    report = tmp_path / "report.html"
+    download.value.save_as(report)
+    for box in page.locator(".nm-run-line input").all()[:2]:
+        box.check()
+    page.get_by_role("button", name="Compare 2").click()
+    page.wait_for_selector(".nm-run .nm-gain")
+    assert "Configuration where it differs" in page.locator(".nm-run").inner_text()
+    page.close()
+
+    offline = browser.new_context(offline=True)
+    complaints = []
+    page = offline.new_page()
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+    )
+    page.goto(report.as_uri())
+    page.wait_for_selector(".nm-matrix")
+    text = page.locator("main").inner_text()
+    assert "set up by hand" in text and "mAP@R" in text and "max_steps: 60" in text
+    assert page.locator(".nm-chart-box svg").count() >= 4
+    assert page.locator(".nm-probe img").first.evaluate("i => i.complete && i.naturalWidth > 0")
+    offline.close()
+    assert complaints == []
