@@ -15,10 +15,8 @@ from app.actions.decide import Decision, decide
 from app.actions.export_snapshot import export_snapshot
 from app.actions.import_data_set import import_data_set
 from app.actions.plan_run import plan_run
-from app.actions.start_push import has_hub_token, start_push
 from app.actions.start_run import start_run
 from app.cli.finetune import model_of
-from app.errors import NearmissError
 from app.media.store import MediaStore
 from app.report.report_of_run import report_of_run
 from app.store.models import Event, Job, Pair, Run, Snapshot
@@ -131,16 +129,6 @@ def test_yaml_and_code_give_the_weights_of_the_page_and_the_report_is_one_escape
     assert "<img src=x" not in report and report.count("</script>") == 3
     assert "default-src 'none'" in report
     assert not [word for word in ('src="http', "fetch(", 'href="http', "import {") if word in report]
-
-
-def test_pushing_needs_a_token_and_a_name_and_tells_the_token_to_nobody(desk, trained, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with desk.database.transaction() as session, pytest.raises(NearmissError, match="no hub token is set"):
-        start_push(session, run_id=trained.id, repository="me/it")
-    with desk.database.transaction() as session, pytest.raises(NearmissError, match="ORGANISATION/NAME"):
-        start_push(session, run_id=trained.id, repository="../../etc")
-    told = type(desk.settings)(home=desk.settings.home, hub_token="hf_secret")
-    assert has_hub_token(told) and "hf_secret" not in repr(told) and "hf_secret" not in told.model_dump_json()
 
 
 def test_the_command_finds_models_that_only_this_installation_names(tmp_path):
