@@ -78,7 +78,11 @@ LINES: dict[str, list[Line]] = {
         ("peak_mb", "peak, MB", ""),
     ],
     "overhead": [
-        ("wall_ratio", "wall time through the application over that of plain clipcore", "≤ 1.03"),
+        (
+            "wall_ratio",
+            "wall time through the application over that of plain clipcore, after start-up",
+            "≤ 1.05",
+        ),
         ("same_weights", "the same weights in the end", "yes"),
     ],
     "growth": [
