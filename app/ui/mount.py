@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.ui.early_head import EarlyHead, preloads
-from app.ui.page import HEAD, build_page, theme
+from app.ui.page import HEAD, WORDS, build_page, theme
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_UPLOAD = "1mb"  # the page uploads nothing through Gradio
@@ -22,6 +22,7 @@ def mount(server: FastAPI) -> FastAPI:
         build_page(),
         path="/",
         theme=theme(),
+        i18n=WORDS,
         show_error=False,
         allowed_paths=[],
         max_file_size=LARGEST_UPLOAD,

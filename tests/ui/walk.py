@@ -45,6 +45,15 @@ def main(address: str, out: Path) -> None:
                         time.sleep(0.5)
                         page.screenshot(path=out / f"sweep{suffix}.png")
                         page.get_by_role("button", name="Anchor board").click()
+                    if name == "tune":
+                        for section in ("What verdicts become", "Show code"):
+                            page.get_by_text(section, exact=True).click()
+                        time.sleep(0.5)
+                        page.screenshot(path=out / f"form{suffix}.png", full_page=True)
+                    if name == "runs":
+                        page.locator("img").evaluate_all("all => all.forEach(i => (i.loading = 'eager'))")
+                        time.sleep(1)
+                        page.screenshot(path=out / f"run{suffix}.png", full_page=True)
                     wide = page.evaluate("document.documentElement.scrollWidth")
                     if wide > width:
                         complaints.append(f"{name} at {width} px is {wide} px wide")
