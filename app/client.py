@@ -270,6 +270,16 @@ class Nearmiss:
         self._ask("POST", "/api/verdicts", {"verdicts": [verdict]})
         return name
 
+    def write_negative(self, data_set_id: int, image_id: int, text: str, *, key: str = "") -> str:
+        """Say in your own words what the image does not show: the UUID of the verdict, which `undo` takes back."""
+        name = key or str(uuid.uuid4())
+        self._ask(
+            "POST",
+            f"/api/data-sets/{data_set_id}/written",
+            {"uuid": name, "image_id": image_id, "text": text},
+        )
+        return name
+
     def undo(self, verdict: str) -> None:
         """Take a verdict back by its UUID."""
         self._ask("POST", "/api/verdicts/undo", {"uuid": str(uuid.uuid4()), "retracts": verdict})

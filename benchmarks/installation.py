@@ -169,7 +169,7 @@ class Installation:
 
     def close(self) -> None:
         """Stops it and removes its home."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()
         try:
             self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:

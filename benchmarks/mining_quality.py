@@ -2,13 +2,19 @@
 
     python benchmarks/mining_quality.py [--drawings 1200] [--seeds 5] [--quick]
 
-Each seed draws families of OpenMoji and renders each drawing twice under transforms that keep its caption true: a pale
-ground, size, place, and a rotation of at most 12 degrees unless its name has an arrow, a clock or a side. The first
-variant is paired with the English name, the second with another true caption of the drawing: an alias of the `emoji`
-package, or else a translation (de, fr, es, in turn). 3 % of the pairs are swapped (broken). Truth: every name of a
-drawing is true of it and of the drawings with the same pixels; a name that two drawings share is true of both. A true
-hard negative is a false candidate whose English names differ in colour, shade, number, gender or side only.
-Embeddings: the demo's base checkpoint, which was trained on plain renderings of these drawings with the English names.
+Each seed draws families of OpenMoji from the half that the base never saw (`mining_base.is_mined`) and renders each
+drawing twice under transforms that keep its caption true: a pale ground, size, place, and a rotation of at most 12 degrees
+unless its name has an arrow, a clock or a side. The first variant is paired with the English name, the second with another
+true caption of the drawing: its aliases and translations (de, fr, es) in turn. 3 % of the pairs are swapped (broken).
+Truth: every name of a drawing is true of it and of the drawings with the same pixels; a name that two drawings share is
+true of both. A true hard negative is a false candidate whose English names differ in colour, shade, number, gender or side
+only. Embeddings: `mining_base.py`, a small CLIP that learned the words, in all four languages, from Twemoji and from the
+other half of OpenMoji, as a pretrained model has learned them from other pictures; no mined drawing was shown to it.
+(Until session 4 this benchmark used the demo's base, which knows English names only, and, by a mistake, no translation was
+ever loaded: the figures from before do not compare.)
+
+The weights that the proposal starts from, and the three witnesses of a broken pair, were chosen on seeds 101 to 103 and under
+two other embeddings (a linear map of hand-made features; a CLIP of Twemoji alone), never on the seeds 0 to 4 reported here.
 
 All rankings are over the same mined pool. Baselines: random, the cosine ("score"), and NV-Retriever's rule (relative
 margin 0.05: cosine over the anchor's own). A simulated person answers from the truth in the mixed order; the proposal is
@@ -18,25 +24,27 @@ precision after 100. Intervals: mean ± 1.96 standard errors over seeds. --quick
 
 import argparse
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mining_base import base_model, is_mined
 from renderings import FIXED, names_of, variant
 from result import write_result
 
-from app.demo import BASE_MODEL
 from app.demo.openmoji import Drawing, drawings, rasterise
-from clipcore.config import ModelConfig
 from clipcore.mining import MiningOptions, fingerprint, mine
 from clipcore.mining.broken import broken_probability
 from clipcore.mining.calibrate import average_precision, brier_skill, calibration_error
 from clipcore.mining.lexical import words
 from clipcore.mining.lexicon import ENGLISH
-from clipcore.mining.mine import _items
+from clipcore.mining.mine import _items, num_across
+from clipcore.mining.neighbours import find_neighbours
 from clipcore.mining.orders import mixed
-from clipcore.mining.topk import exact_top_k
 from clipcore.towers import load_towers
 
 TELLING = ("colour", "shade", "number", "gender", "side")
@@ -66,12 +74,14 @@ def other_name(drawing: Drawing, turn: int) -> str:
     return others[turn % len(others)]
 
 
-def make_world(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> World:
-    """Whole families in an order that the seed fixes, until there are `num` drawings."""
+def make_world(
+    seed: int, num: int, towers: Any, kept: dict[str, bytes], *, among: Sequence[Drawing] = ()
+) -> World:
+    """Whole subjects in an order that the seed fixes, until there are `num` of the drawings `among` (default: all)."""
     rng = np.random.default_rng(seed)
     families = sorted({d.family[0] for d in drawings()})
     rank = dict(zip(families, rng.permutation(len(families)), strict=True))
-    chosen = sorted(drawings(), key=lambda d: (rank[d.family[0]], d.code))[:num]
+    chosen = sorted(among or drawings(), key=lambda d: (rank[d.family[0]], d.code))[:num]
     for d in chosen:
         if d.code not in kept:
             kept[d.code] = rasterise(d, image_px=128)
@@ -121,7 +131,7 @@ def is_minimal(first: str, second: str, value_of: dict[str, tuple[str, str]]) ->
 
 def measure(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> dict[str, Any]:
     """All figures of one seed."""
-    w = make_world(seed, num, towers, kept)
+    w = make_world(seed, num, towers, kept, among=[d for d in drawings() if is_mined(d.family)])
     common: dict[str, Any] = {"pairs": w.pairs, "captions": w.captions, "image_hashes": w.hashes}
     common |= {"fingerprints": w.prints, "options": MiningOptions(seed=seed)}
 
@@ -149,8 +159,9 @@ def measure(seed: int, num: int, towers: Any, kept: dict[str, bytes]) -> dict[st
     hard = 1 / (1 + np.exp(-np.maximum(cold.signals["margin"], cold.signals["rank_margin"])[asked]))
     words_alike = cold.signals["overlap"][asked] + cold.signals["conflict"][asked]
     safe = np.where(ratio <= 0.95, score, score - 10)
-    items = _items(w.image_ND, w.caption_MD, w.pairs, w.captions, w.hashes, w.prints, 0)
-    chance = broken_probability(items, exact_top_k(w.image_ND, w.caption_MD, k=31))
+    near = find_neighbours(w.image_ND, w.caption_MD, k=num_across(w.pairs))
+    items = _items(w.image_ND, w.caption_MD, w.pairs, w.captions, w.hashes, w.prints, 0, near)
+    chance = broken_probability(items)
     pair_score = np.array([float(w.image_ND[i] @ w.caption_MD[c]) for i, c in items.pair_P2])
     is_whole = w.true[w.drawing_N[items.pair_P2[:, 0]], items.pair_P2[:, 1]]
     tasks = {
@@ -221,10 +232,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--drawings", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--base", type=Path, help="folder of the base; default: the user's cache")
     given = parser.parse_args()
     seeds, num = (1, 300) if given.quick else (given.seeds, given.drawings)
-    torch.set_num_threads(2)
-    towers = load_towers(ModelConfig(name=f"local-dir:{BASE_MODEL}"))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    towers = load_towers(base_model(given.base) if given.base else base_model())
     towers.model.eval()
     kept: dict[str, bytes] = {}
     rows = []

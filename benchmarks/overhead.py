@@ -1,6 +1,6 @@
 """What the application adds to a run: its wall time from the first step to the end against plain clipcore's.
 
-    python benchmarks/overhead.py [--pairs 1000 --steps 150 --rounds 3] [--no-write]
+    python benchmarks/overhead.py [--pairs 1000 --steps 150 --rounds 3] [--no-write | --quick]
 
 The same snapshot, configuration and threads in both. Through the application means: queued by the route, taken by the
 worker, watched by a page that asks once a second, events and checkpoints written, result kept and registered. Plain
@@ -34,7 +34,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-write", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one short round; writes no result")
     given = parser.parse_args()
+    if given.quick:
+        given.pairs, given.steps, given.rounds = 200, 30, 1
     nearmiss = Installation()
     try:
         prepare(nearmiss, given.pairs)
@@ -54,8 +57,9 @@ def main() -> int:
         print(figures)
     else:
         write_result(
-            "overhead", figures, application_s=through, plain_s=plain, pairs=given.pairs, steps=given.steps
-        )
+            "overhead", figures, quick=given.quick, application_s=through, plain_s=plain,
+            pairs=given.pairs, steps=given.steps,
+        )  # fmt: skip
     return int(not same)
 
 

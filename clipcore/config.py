@@ -192,8 +192,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "lora": {
         "model": {"train": "lora"},
-        "optimiser": {"lr": 1e-3, "weight_decay": 0.0},
-        "evaluation": {"sweep": 5},
+        "optimiser": {"lr": 2e-3, "weight_decay": 0.0},
+        "evaluation": {"sweep": 5, "export_mix": "recommended"},
         "epochs": 3,
     },
     "full": {

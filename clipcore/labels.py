@@ -131,12 +131,25 @@ class PairLabels:
         split: Literal["train", "held_out"] = "train",
         **options: Any,
     ) -> "PairLabels":
-        """Labels joined with the pairs of a split of `data`; identical captions and identical images are grouped."""
+        """Labels joined with the pairs of a split of `data`; identical captions and identical images are grouped.
+
+        A label counts where its image and its caption stand in that split, so that nothing held out teaches; a written
+        negative stands in no pair and counts with its image.
+        """
         from clipcore.identical import identical_captions, identical_images
 
-        examples = data.held_out if split == "held_out" else (*data.train, *data.replay)
+        own, other = (*data.train, *data.replay), tuple(data.held_out)
+        examples, others = (other, own) if split == "held_out" else (own, other)
+        images, captions = {x.image_id for x in examples}, {x.caption_id for x in examples}
+        elsewhere = {x.caption_id for x in others} - captions
+        heard = [
+            x
+            for x in labels
+            if x.image_id in images
+            and (x.caption_id in captions or (x.verdict == "no_match" and x.caption_id not in elsewhere))
+        ]
         return cls(
-            labels=labels,
+            labels=heard,
             pairs=[(x.image_id, x.caption_id) for x in examples],
             image_groups=identical_images(examples),
             caption_groups=identical_captions(examples, data.extra_captions),

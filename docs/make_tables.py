@@ -77,6 +77,14 @@ LINES: dict[str, list[Line]] = {
         ("page_ms_p95_postgres", "Postgres, p95, ms", ""),
         ("peak_mb", "peak, MB", ""),
     ],
+    "overhead": [
+        (
+            "wall_ratio",
+            "wall time through the application over that of plain clipcore, after start-up",
+            "≤ 1.05",
+        ),
+        ("same_weights", "the same weights in the end", "yes"),
+    ],
     "growth": [
         ("matmul_gflops", "float32 matrix product, 10⁹ operations a second", ""),
         ("memory_gb_s", "memory, read and written, GB/s", ""),
@@ -138,6 +146,8 @@ def number(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -55,9 +56,7 @@ class Import:
     places: Places | None = None  # where rows with embeddings came to stand
     seen: set[int] = field(default_factory=set)  # ids of pairs, for a re-import
     changed: set[int] = field(default_factory=set)  # ids of images with other bytes
-    unreadable: set[str] = field(
-        default_factory=set
-    )  # pictures that the source names and that cannot be read now
+    unreadable: set[str] = field(default_factory=set)  # pictures that are named and cannot be read now
     num_unread: int = 0  # parts of the source that could not be read
     num_rows: int = 0
 
@@ -68,7 +67,8 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
     with context.database.reading() as session:
         source, roots = place_of(session, str(request["source"]), trusted=bool(request.get("trusted")))
     vectors = open_vectors(Path(source)) if is_vectors_folder(Path(source)) else None
-    rows, total = open_source(source, columns=request.get("columns"), roots=roots)
+    with _disk():
+        rows, total = open_source(source, columns=request.get("columns"), roots=roots)
     work = Import(context, int(request["data_set_id"]), bool(request.get("again")))
     work.places = Places() if vectors is not None else None
     keep = partial(
@@ -76,13 +76,8 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
         media_url=context.settings.resolved_media_url,
         refer=request.get("originals") == "referenced",
     )
-    with Decoders[Path | bytes, Found](keep) as decoders:
-        try:
-            _add_all(work, _checked(decoders, rows, work), total)
-        except OSError as error:
-            raise NearmissError(
-                f"the source cannot be read on ({error.strerror or error}); check the disk and resume the import"
-            ) from None
+    with Decoders[Path | bytes, Found](keep) as decoders, _disk():
+        _add_all(work, _checked(decoders, rows, work), total)
     if work.num_rows == work.rejected.num:
         first = work.rejected.examples[0] if work.rejected.num else "it holds no pictures with captions"
         raise NearmissError(f"nothing could be imported from {request['source']!r}: {first}")
@@ -98,6 +93,17 @@ def import_rows(context: JobContext, job: Job) -> Callable[[Session], None]:
     else:
         model_id = request.get("model_id")
     return lambda session: _after_import(session, context, request, model_id, job.created_by)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that does not give the source becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise NearmissError(
+            f"the source cannot be read on ({error.strerror or error}); check the disk and resume the import"
+        ) from None
 
 
 def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], total: int | None) -> None:
@@ -117,12 +123,13 @@ def _add_all(work: Import, rows: Iterator[tuple[NewRow, int | None] | None], tot
                 writing, batch, written = writer.submit(_add, work, batch), [], now
             if work.num_rows % REPORT_EVERY == 0:
                 rate = work.num_rows / max(now - began, 1e-9)
-                work.context.progress(work.num_rows, total or 0, "rows", rate)  # 0: not known
+                about = max(total, work.num_rows) if total else 0  # 0: not known
+                work.context.progress(work.num_rows, about, "rows", rate)
                 work.context.check()
         if writing is not None:
             writing.result()
     _add(work, batch)
-    work.context.progress(work.num_rows, max(total or 0, work.num_rows), "rows")
+    work.context.progress(work.num_rows, work.num_rows, "rows")
     work.context.check()
 
 

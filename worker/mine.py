@@ -1,27 +1,28 @@
 """Mining as a job: vectors, clipcore.mining, rows. Verdicts so far teach the proposal; decided candidates stay out,
 save those that the newer model disputes."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.actions.add_suggestions import NewSuggestion, add_suggestions, retire_suggestions
 from app.actions.add_written import add_written
 from app.store.models import Caption, CurrentVerdict, Image, Job, Model, Pair, Verdict
-from clipcore.errors import ClipcoreError
-from clipcore.mining import Suggestions, fingerprint, mine, write_negatives
-from clipcore.mining import topk as search
+from clipcore.mining import Suggestions, mine, write_negatives
+from clipcore.mining.mine import num_across
 from clipcore.mining.rates import expected_collisions
-from worker.context import JobContext, Stopped
+from worker.context import JobContext
 from worker.duplicates import duplicates_of, write_duplicates
-from worker.embed import Results, Vectors, image_source, vectors_of
+from worker.embed import Results, Vectors, vectors_of
+from worker.fingerprints import fingerprints_of
 from worker.models import has_towers
+from worker.neighbours import neighbours_of, scratch_folder
 
 BATCH = 2_000
 MAX_WRITTEN = 500  # written negatives a job: the queue is for what the data set already has
@@ -51,7 +52,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     context.check()
     with context.database.reading() as session:
         facts = read_facts(session, data_set_id, model_id, vectors)
-    prints = _fingerprints(context, facts)
+    prints = fingerprints_of(context, facts.image_hashes)
     found = _mine(context, facts, job, prints)
     _keep_duplicates(context, facts, prints, data_set_id)
     disputed = _disputed(facts, found)
@@ -71,6 +72,7 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     context.report(
         "log", {"text": f"{len(found)} suggestions; the proposal has seen {found.num_verdicts} verdicts"}
     )
+    shutil.rmtree(scratch_folder(context), ignore_errors=True)
     return lambda session: retire_suggestions(session, data_set_id=data_set_id, keep_model_id=model_id)
 
 
@@ -118,41 +120,22 @@ def _keep_duplicates(context: JobContext, facts: Facts, prints: Any, data_set_id
 
 
 def _mine(context: JobContext, facts: Facts, job: Job, prints: Any) -> Suggestions:
-    folder = context.settings.home.resolve() / "mining" / f"job-{job.id}"
-    try:
-        return mine(
-            facts.vectors.image_ID,
-            facts.vectors.caption_CD,
-            pairs=facts.pairs,
-            captions=facts.captions,
-            image_hashes=facts.image_hashes,
-            fingerprints=prints,
-            image_split=facts.image_split,
-            caption_split=facts.caption_split,
-            decided=facts.decided,
-            verdicts=facts.verdicts,
-            progress=lambda done, total: context.progress(done, total, "blocks"),
-            stop=lambda: context.asked() is not None,
-            resume_folder=folder,
-        )
-    except search.Stopped:
-        raise Stopped(context.asked() or "stop") from None
-
-
-def _fingerprints(context: JobContext, facts: Facts) -> Any:
-    """Perceptual hashes of all pictures [I, 200]; one that cannot be read gets a hash of its own."""
-    from clipcore.pictures import open_image
-
-    found = np.zeros((len(facts.image_hashes), 200), np.uint8)
-    for place, sha256 in enumerate(facts.image_hashes):
-        try:
-            found[place] = fingerprint(open_image(image_source(context.media, sha256)))
-        except ClipcoreError:
-            found[place] = np.resize(np.frombuffer(bytes.fromhex(sha256), np.uint8), 200)
-        if place % 100 == 0:
-            context.progress(place, len(found), "pictures compared")
-            context.check()
-    return found
+    data_set_id, model_id = int(job.request["data_set_id"]), int(job.request["model_id"])
+    k = num_across(facts.pairs)
+    near = neighbours_of(context, data_set_id, model_id, facts.vectors, k=k) if facts.pairs else None
+    return mine(
+        facts.vectors.image_ID,
+        facts.vectors.caption_CD,
+        pairs=facts.pairs,
+        captions=facts.captions,
+        image_hashes=facts.image_hashes,
+        fingerprints=prints,
+        image_split=facts.image_split,
+        caption_split=facts.caption_split,
+        decided=facts.decided,
+        verdicts=facts.verdicts,
+        neighbours=near,
+    )
 
 
 def _named(session: Session, key: Any, value: Any, where: Any) -> dict[int, str]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.actions.import_data_set import Originals, import_again, import_data_set
 from app.actions.start_mining import start_mining
 from app.actions.verdict_files import write_verdicts
+from app.actions.write_negative import write_negative
 from app.api.access import ASKS_ITSELF, MAX_ID, SERVER_ADMIN, Caller, Db, Id, Person, demand_rows
 from app.errors import NearmissError
 from app.jobs.view import JobView, get_job, view_job
@@ -79,6 +80,14 @@ class Mining(BaseModel):
     model_id: int = Field(ge=1, le=MAX_ID)
 
 
+class Wording(BaseModel):
+    """What an image does not show, in a person's words; `uuid` names the verdict, so that a retry changes nothing."""
+
+    uuid: str = Field(max_length=36)
+    image_id: int = Field(ge=1, le=MAX_ID)
+    text: str = Field(max_length=10_000)
+
+
 @router.get("", dependencies=[ASKS_ITSELF])
 def data_sets(database: Db, caller: Caller) -> list[DataSetView]:
     """All data sets that the caller sees."""
@@ -119,6 +128,14 @@ def mine(data_set_id: Id, body: Mining, database: Db, caller: Caller) -> dict[st
         job = start_mining(session, data_set_id=data_set_id, model_id=body.model_id, person=caller.name)
         job_id = job.id
     return {"job": _job(database, job_id)}
+
+
+@router.post("/{data_set_id}/written")
+def write(data_set_id: Id, body: Wording, database: Db, person: Person) -> dict[str, int]:
+    """A person's own wording of what an image does not show, kept as a hard negative of that image: {caption_id}."""
+    with database.transaction() as session:
+        verdict = write_negative(session, data_set_id=data_set_id, **body.model_dump(), person=person)
+        return {"caption_id": verdict.caption_id}
 
 
 @router.get("/{data_set_id}/queue")

@@ -80,7 +80,7 @@ def run(
                 trusted=True,
             )
         job_id = job.id
-    view = _follow(database, job_id, wait=wait)
+    view = follow(database, job_id, wait=wait)
     if view.state == "queued":
         typer.echo(f"the import is queued as job {job_id}: {view.reason}")
         return
@@ -92,7 +92,7 @@ def run(
     )
 
 
-def _follow(database: Database, job_id: int, *, wait: bool) -> JobView:
+def follow(database: Database, job_id: int, *, wait: bool) -> JobView:
     """Prints progress until the job is over; leaves it queued where nobody can take it, or on Ctrl+C."""
     shown = ""
     while True:

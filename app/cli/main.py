@@ -109,6 +109,18 @@ def import_(
 
 
 @cli.command()
+def mine(
+    data_set: str,
+    model: str = typer.Option("", help="name of the model that looks; default: the newest"),
+    wait: bool = typer.Option(True, help="stay until it is done"),
+) -> None:
+    """Look for suggestions: verdicts stay, other models' open suggestions leave, disputed verdicts come back."""
+    from app.cli.mine import run
+
+    run(data_set, model=model, wait=wait)
+
+
+@cli.command()
 def export(
     data_set: str,
     to: str = typer.Option(..., help="a new or empty folder"),

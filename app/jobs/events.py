@@ -10,6 +10,8 @@
 | epoch | epoch, coverage |
 | swept | mixes: list of {share, metrics}; recommended |
 | saved | key |
+| mined | suggestions, verdicts, false_negatives, collisions_per_epoch, quality |
+| neighbours | key, model_id: what the next mining extends |
 | log | text |
 | exported | key, name, num_bytes, pairs, verdicts, pairs_without_picture, format, snapshot |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |

@@ -233,8 +233,9 @@ def is_kept(store: MediaStore, sha256: str) -> bool:
 
 
 def erase_picture(store: MediaStore, sha256: str) -> None:
-    """Delete the original and the thumbnails."""
-    for key in (original_key(sha256), *(thumbnail_key(sha256, px=px) for px in THUMBNAILS_PX)):
+    """Delete the original, the thumbnails and the fingerprint."""
+    thumbnails = (thumbnail_key(sha256, px=px) for px in THUMBNAILS_PX)
+    for key in (original_key(sha256), *thumbnails, fingerprint_key(sha256)):
         store.delete(key)
 
 
@@ -246,6 +247,11 @@ def original_key(sha256: str) -> str:
 def thumbnail_key(sha256: str, *, px: int) -> str:
     """Where the thumbnail of an original lies."""
     return content_key(sha256, kind=f"thumbnails/{px}", suffix=".webp")
+
+
+def fingerprint_key(sha256: str) -> str:
+    """Where the perceptual hash of an original lies once mining has taken it."""
+    return content_key(sha256, kind="fingerprints")
 
 
 def thumbnail_keys(sha256: str, *, px: int) -> list[str]:

@@ -1,16 +1,16 @@
 """A folder: shards, saved Hugging Face data, embeddings, imagefolder metadata, or pictures with texts beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from app.errors import NearmissError
 from app.sources.hugging_face import read_saved
-from app.sources.parquet import parquet_columns, read_parquet
+from app.sources.parquet import num_parquet_rows, parquet_columns, read_parquet
 from app.sources.records import IMAGE_COLUMNS, Rows, split_of
 from app.sources.rows import Rejected, Row
-from app.sources.tables import Wish, read_json_lines, read_table
+from app.sources.tables import Wish, num_lines, read_json_lines, read_table
 from app.sources.tar_shards import read_shards
 from app.sources.vectors import is_vectors_folder, read_vectors_folder
 
@@ -32,11 +32,12 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
         parts = sorted((folder / "metadata").glob("*.parquet"))
     parts = [part for part in parts if part.name in READERS or part.suffix == ".parquet"]
     if (folder / "pairs.tsv").is_file():  # our own export, and open_clip's habit
-        return read_table(folder / "pairs.tsv", root=folder, anywhere=False, wish=wish), None
+        table = folder / "pairs.tsv"
+        return read_table(table, root=folder, anywhere=False, wish=wish), num_rows_of([table])
     if (folder / "pairs.parquet").is_file():  # sentence-transformers' triplets beside it say the same again
         parts = [folder / "pairs.parquet"]
     if parts or (parts := [path for path in sorted(folder.glob("*.parquet")) if wish or _has_pictures(path)]):
-        return chain.from_iterable(_part(folder, part, wish) for part in parts), None
+        return chain.from_iterable(_part(folder, part, wish) for part in parts), num_rows_of(parts)
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not pictures:
         raise NearmissError(
@@ -44,6 +45,12 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
             " metadata.jsonl or metadata.parquet, no Parquet and no .tar shards"
         )
     return _sidecars(folder, pictures), len(pictures)
+
+
+def num_rows_of(tables: Sequence[Path]) -> int | None:
+    """About how many rows there will be; None where nobody knows."""
+    found = [num_parquet_rows(one) if one.suffix == ".parquet" else num_lines(one) for one in tables]
+    return None if None in found else sum(num for num in found if num)
 
 
 def _has_pictures(table: Path) -> bool:

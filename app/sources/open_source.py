@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.errors import NearmissError
 from app.sources.coco import read_coco
-from app.sources.folder import read_folder
+from app.sources.folder import num_rows_of, read_folder
 from app.sources.hugging_face import PREFIX, read_hub
 from app.sources.parquet import parquet_columns, read_parquet
 from app.sources.records import Rows
@@ -33,7 +33,7 @@ class PreviewRow:
 def open_source(
     source: str, *, columns: Mapping[str, str] | None = None, roots: Sequence[Path] | None = None
 ) -> tuple[Rows, int | None]:
-    """The rows of a source and their number, where it is known beforehand.
+    """The rows of a source and about how many there are, where it is known beforehand.
 
     `columns` maps image, caption and split to a table's own names; with `roots`, pictures that lie under none of
     these folders are refused. Raises NearmissError with the remedy.
@@ -85,11 +85,15 @@ def _open(source: str, columns: Mapping[str, str] | None) -> tuple[Rows, int | N
     if path.suffix.lower() == ".json":
         return read_coco(path)
     read = TABLES.get(path.suffix.lower())
+    if path.suffix.lower() == ".zip":
+        raise NearmissError(
+            f"{path.name} is a zip; unpack it and name its folder (exports are read like that too)"
+        )
     if read is None:
         raise NearmissError(
             f"{path.name} is of no known kind; name a folder, .csv, .tsv, .jsonl, .parquet, .tar or COCO's .json"
         )
-    return read(path, root=path.parent, anywhere=True, wish=columns), None
+    return read(path, root=path.parent, anywhere=True, wish=columns), num_rows_of([path])
 
 
 def preview_source(

@@ -45,6 +45,14 @@ def read_parquet(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -
             yield Rejected(f"row group {group + 1}", said, unread=True)
 
 
+def num_parquet_rows(path: Path) -> int | None:
+    """How many rows its footer promises; None where it has none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
 def parquet_columns(path: Path) -> list[str]:
     """The names of its columns. Raises NearmissError."""
     try:

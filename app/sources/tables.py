@@ -52,6 +52,12 @@ def read_json_lines(path: Path, *, root: Path, anywhere: bool, wish: Wish = None
                 yield from rows_of(record, columns, root=root, where=where, anywhere=anywhere)
 
 
+def num_lines(path: Path) -> int:
+    """How many lines end in the file, whatever its encoding: an estimate of its rows at a gigabyte a second."""
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 22), b""))
+
+
 def table_columns(path: Path) -> list[str]:
     """The header of a CSV or TSV; [] for Flickr's token file. Raises NearmissError."""
     with _open(path, newline="") as file:

@@ -21,6 +21,7 @@ HEAD = """
 <link rel="stylesheet" href="/page/style.css">
 <link rel="stylesheet" href="/page/import.css">
 <link rel="stylesheet" href="/page/sweep.css">
+<link rel="stylesheet" href="/page/mining.css">
 <link rel="stylesheet" href="/page/people.css">
 <link rel="stylesheet" href="/page/runs.css">
 <link rel="stylesheet" href="/page/explore.css">

@@ -1,44 +1,50 @@
-"""Pairs whose own caption ranks far below others, in the manner of confident learning (Northcutt et al. 2021).
+"""Pairs whose caption is probably another image's, in the manner of confident learning (Northcutt et al. 2021): a pair is
+contradicted by what stands nearest in both directions.
 
-A pair is compared in both directions with its strongest rivals: own cosine minus the mean of the anchor's ten best others,
-in standard deviations of random pairs. N images, M captions, P pairs.
+Three witnesses, in standard deviations of random pairs: the standing of the pair's own cosine among its rivals; how well the
+captions of the image's nearest images agree with its caption; how well the images of the caption's nearest captions agree
+with its image. N images, M captions, P pairs, E neighbours' partners (ragged).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcore.mining.signals import Items, cosine
-from clipcore.mining.topk import TopK
+from clipcore.mining.signals import NEAREST, Items, cosine, largest
 
 Floats = NDArray[np.float64]
-RIVALS = 10
-HALF_AT, STEEP = (
-    3.0,
-    1.5,
-)  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
+HALF_AT = (
+    3.0  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
+)
+STEEP = 1.5
+STRANGER = -3.0  # the agreement where no neighbour has a partner
 
 
-def broken_probability(items: Items, top: TopK) -> Floats:
+def broken_probability(items: Items) -> Floats:
     """The probability [P] that a pair's caption does not describe its image.
 
-    A caption that tells nearly what the captions of the image's rivals tell is not called broken: rivals are softened
-    by their overlap with it. Threshold and scale come from the data's own pairs: the middle pair is whole.
+    Threshold and scale come from the data's own pairs: the middle pair is whole.
     """
     image, caption = items.pair_P2[:, 0], items.pair_P2[:, 1]
     if len(image) == 0:
         return np.zeros(0)
-    spread = max(float(items.tail("cross").std()), 1e-9)
     own = cosine(items.image_ND, items.caption_MD, image, caption)
-    rivals = top.caption_score_Nk[image, :RIVALS].mean(axis=1) + top.image_score_Mk[caption, :RIVALS].mean(
-        axis=1
-    )
-    gap = (rivals / 2 - own) / spread  # large: others fit far better
-    nearest = top.caption_Nk[image, :RIVALS]
-    alike = np.max(
-        [items.words.overlap(nearest[:, k], caption) for k in range(nearest.shape[1])], axis=0, initial=0.0
-    )
-    evidence = gap - 1.5 * alike - 0.5 * items.rarity("cross", own)
+    evidence = -items.standing("cross", image, caption, own) - _kin(items, 0) - _kin(items, 1)
     middle = np.median(evidence)
     scale = max(1.4826 * float(np.median(np.abs(evidence - middle))), 1e-6)
     z = (evidence - middle) / scale
     return 1 / (1 + np.exp(-np.clip(STEEP * (z - HALF_AT), -12, 12)))
+
+
+def _kin(items: Items, side: int) -> Floats:
+    """The best standing of each pair's caption (side 0) among the captions of its image's nearest images, or the other
+    way round (side 1) [P]. A neighbour with the very same partner is no witness: it may be the same mistake."""
+    name, vectors = (("caption", items.caption_MD), ("image", items.image_ND))[side]
+    near = (items.near.images, items.near.captions)[side].caption_Nk[items.pair_P2[:, side], : NEAREST + 1]
+    which = np.repeat(np.arange(len(near)), near.shape[1])
+    at, partner = items.own(side, near.ravel())
+    at = which[at]
+    mine = items.pair_P2[at, 1 - side]
+    others = partner != mine
+    at, mine, partner = at[others], mine[others], partner[others]
+    standing = items.standing(name, mine, partner, cosine(vectors, vectors, mine, partner))
+    return largest(len(near), at, standing, STRANGER)

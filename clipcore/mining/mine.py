@@ -13,20 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcore.errors import ClipcoreError
-from clipcore.mining.approximate import approximate_top_k
 from clipcore.mining.broken import broken_probability
 from clipcore.mining.calibrate import Quality, components, cross_validated, quality
 from clipcore.mining.duplicates import Bytes, caption_groups, group_key, image_groups
 from clipcore.mining.lexical import CaptionWords
+from clipcore.mining.neighbours import Neighbours, find_neighbours
 from clipcore.mining.propose import Proposer
 from clipcore.mining.rates import Rate, Stratum, false_negative_rate
 from clipcore.mining.signals import SIGNALS, Items, gather, reasons
-from clipcore.mining.topk import TopK, exact_top_k
+from clipcore.mining.topk import TopK
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Known = Sequence[tuple[int, int, bool]]  # image, caption, whether it matches
-EXACT_UP_TO = 200_000  # items a side; beyond, faiss
 DISPUTED = 0.9  # the calibrated probability of the contrary from which a verdict is asked again
 RANDOM_RATE = 2_000  # random candidates behind the rate outside the mined ones
 
@@ -103,21 +102,24 @@ def mine(
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: Callable[[], bool] = lambda: False,
     resume_folder: str | Path | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Suggestions:
     """Suggestions over places: image i is row i of `image_ND`, caption c row c of `caption_MD` (both normalised).
 
     `verdicts` teach the proposal and are not suggested again, nor is what else is `decided`. `fingerprints` [N, 200] come
-    from `clipcore.mining.fingerprint`. Raises `ClipcoreError` for sizes that differ, `Stopped` when `stop` says so.
+    from `clipcore.mining.fingerprint`; `neighbours` from `find_neighbours`. Raises `ClipcoreError` for sizes that differ, `Stopped` when `stop` says so.
     """
     options = options or MiningOptions()
     _check(image_ND, caption_MD, captions, pairs, verdicts)
     if len(image_ND) == 0 or len(caption_MD) == 0 or not pairs:
         return _nothing()
-    items = _items(image_ND, caption_MD, pairs, captions, image_hashes, fingerprints, options.seed)
-    num_own = int(np.bincount(items.pair_P2[:, 0]).max()), int(np.bincount(items.pair_P2[:, 1]).max())
-    k = max(options.range_max + max(num_own), 10)
-    top = _top_k(items.image_ND, items.caption_MD, k, progress, stop, resume_folder)
-    found = np.concatenate([_ranked(items, top, options), _by_neighbours(items, options, stop)])
+    near = neighbours or find_neighbours(
+        image_ND, caption_MD, k=num_across(pairs, options),
+        progress=progress, stop=stop, resume_folder=resume_folder,
+    )  # fmt: skip
+    items = _items(image_ND, caption_MD, pairs, captions, image_hashes, fingerprints, options.seed, near)
+    top = near.across
+    found = np.concatenate([_ranked(items, top, options), _by_neighbours(items, options)])
     known_V2 = np.array([(i, c) for i, c, _ in verdicts], dtype=np.int64).reshape(-1, 2)
     is_match_V = np.array([match for _, _, match in verdicts], dtype=bool)
     found = _allowed(items, found, [*decided, *map(tuple, known_V2.tolist())], image_split, caption_split)
@@ -137,7 +139,7 @@ def mine(
     at = {name: table[:, f] for f, name in enumerate(SIGNALS)}
     hard = 1 / (1 + np.exp(-np.maximum(at["margin"], at["rank_margin"])))
     impact = hard * (1 + 2 * probability)
-    broken_P2, broken_p, broken_impact = _broken(items, top, decided)
+    broken_P2, broken_p, broken_impact = _broken(items, decided)
     whole = _columns(items, found, table, score[:num], probability, impact, captions, image_hashes)
     pairs_too = _broken_columns(items, broken_P2, broken_p, broken_impact, captions, image_hashes)
     joined = _sorted(whole, pairs_too)
@@ -149,6 +151,13 @@ def mine(
         rate=_rate(items, start, proposer, probability, known_V2, is_match_V, top),
         disputed=tuple((int(i), int(c), float(p)) for (i, c), p in zip(known_V2[against], seen_V[against])),
     )
+
+
+def num_across(pairs: Sequence[tuple[int, int]], options: MiningOptions | None = None) -> int:
+    """How many neighbours across mining looks at: `range_max` beside an anchor's own partners."""
+    own = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    most = max((int(np.bincount(own[:, side]).max()) for side in (0, 1)), default=0) if len(own) else 0
+    return max((options or MiningOptions()).range_max + most, 10)
 
 
 def _check(image_ND, caption_MD, captions, pairs, verdicts) -> None:  # type: ignore[no-untyped-def]
@@ -167,7 +176,7 @@ def _nothing() -> Suggestions:
     return Suggestions(none_i, none_i, none_f, none_f, none_f, none_f, [], [], signals, [])
 
 
-def _items(image_ND, caption_MD, pairs, captions, hashes, fingerprints, seed: int) -> Items:  # type: ignore[no-untyped-def]
+def _items(image_ND, caption_MD, pairs, captions, hashes, fingerprints, seed: int, near) -> Items:  # type: ignore[no-untyped-def]
     hashes = list(hashes) or [str(i) for i in range(len(image_ND))]
     return Items(
         np.asarray(image_ND, np.float32),
@@ -176,16 +185,10 @@ def _items(image_ND, caption_MD, pairs, captions, hashes, fingerprints, seed: in
         image_groups(hashes, fingerprints),
         caption_groups(captions),
         CaptionWords(captions),
+        near,
         fingerprints,
         seed,
     )
-
-
-def _top_k(a, b, k, progress, stop, resume_folder) -> TopK:  # type: ignore[no-untyped-def]
-    if max(len(a), len(b)) <= EXACT_UP_TO:
-        return exact_top_k(a, b, k=k, progress=progress, stop=stop, resume_folder=resume_folder)
-    top, _ = approximate_top_k(a, b, k=k, progress=progress, stop=stop, resume_folder=resume_folder)
-    return top
 
 
 def _ranked(items: Items, top: TopK, options: MiningOptions) -> Ints:
@@ -230,15 +233,11 @@ def _least_own(items: Items, side: int, anchors: int) -> Floats:
     return np.where(np.isinf(own), np.nan, own)
 
 
-def _by_neighbours(items: Items, options: MiningOptions, stop: Callable[[], bool]) -> Ints:
+def _by_neighbours(items: Items, options: MiningOptions) -> Ints:
     """The captions of each image's nearest images, and the images of each caption's nearest captions."""
     rows = [np.zeros((0, 2), np.int64)]
-    for side, vectors in ((0, items.image_ND), (1, items.caption_MD)):
-        if options.num_neighbours < 1 or len(vectors) < 2:
-            continue
-        near = _top_k(
-            vectors, vectors, options.num_neighbours + 1, lambda done, total: None, stop, None
-        ).caption_Nk
+    for side, top in ((0, items.near.images), (1, items.near.captions)):
+        near = top.caption_Nk[:, : options.num_neighbours + 1]
         anchor = np.repeat(np.arange(len(near)), near.shape[1])
         where, partner = items.own(side, near.ravel())
         rows.append(np.stack((anchor[where], partner) if side == 0 else (partner, anchor[where]), axis=1))
@@ -267,8 +266,8 @@ def _mutual(top: TopK, both_S2: Ints) -> NDArray[np.bool_]:
     return np.asarray(forth & (top.image_Mk[c, :3] == i[:, None]).any(axis=1))
 
 
-def _broken(items: Items, top: TopK, decided) -> tuple[Ints, Floats, Floats]:  # type: ignore[no-untyped-def]
-    chance = broken_probability(items, top)
+def _broken(items: Items, decided) -> tuple[Ints, Floats, Floats]:  # type: ignore[no-untyped-def]
+    chance = broken_probability(items)
     shut = np.array(list(decided), dtype=np.int64).reshape(-1, 2)
     pick = np.flatnonzero((chance >= 0.5) & ~np.isin(_codes(items, items.pair_P2), _codes(items, shut)))
     return items.pair_P2[pick], chance[pick], 1 + chance[pick]
@@ -297,7 +296,7 @@ def _broken_columns(items, pairs, chance, impact, captions, hashes) -> dict[str,
     nobody = np.zeros((0, 2), np.int64)
     table, score = gather(items, pairs, verdict_V2=nobody, is_match_V=none[:0], mutual_S=none)
     out = _columns(items, pairs, table, score, 1 - chance, impact, captions, hashes)
-    why = "the pair's own caption ranks far below others for this image, and the image for the caption"
+    why = "the nearest images and captions contradict this pair, and others fit both far better"
     out |= {"proposed": ["broken_pair"] * len(pairs), "reasons": [[why]] * len(pairs)}
     out["group"] = [f"pair:{key}" for key in out["group"]]
     return out

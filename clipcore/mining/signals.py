@@ -1,7 +1,10 @@
 """What is known of each candidate, as numbers: all of `SIGNALS`, for many candidates at once.
 
 Legend: N images, M captions, D embedding, S candidates, F signals, E own partners of candidates (ragged).
-Rarity: −log10 of the share of random pairs of the same data that are more alike, 0 … 4; comparable across models.
+Rarity: −log10 of the share of random pairs of the same data that are more alike, comparable across models. Beyond the
+hundredth most alike the tail is taken as exponential, so that what is rarer than all random pairs still differs.
+Standing: a cosine less the mean of both sides' ten nearest (CSLS, Conneau et al. 2018), so that what is near everything counts
+less, in standard deviations of random pairs.
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from clipcore.mining.duplicates import Bytes, hash_similarity
 from clipcore.mining.lexical import CaptionWords
+from clipcore.mining.neighbours import Neighbours
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -19,18 +23,24 @@ SIGNALS = (
     "rarity",  # of the cosine of image and caption
     "margin",  # cosine minus the image's own best, in standard deviations of random pairs
     "rank_margin",  # the same against the caption's own best image
+    "standing",  # of image and caption among each other's nearest
     "mutual",  # among each other's three nearest
     "caption_rarity",  # text tower: the caption against the image's own
+    "caption_standing",  # of the caption and the image's own
     "overlap",  # weighted Jaccard index of their words
     "contained",  # share of the caption's words that an own caption has
     "conflict",  # categories (colour, number …) in which they exclude each other
     "same_caption",  # the same words as an own caption
     "image_rarity",  # image tower: the image against the caption's own
+    "image_standing",  # of the image and the caption's own
     "hash_similarity",  # perceptual hash of the two
     "same_image",  # near duplicate of an own image of the caption, or the same bytes
     "agreement",  # past verdicts on neighbouring candidates, −1 … 1
 )
 RANDOM = 20_000  # random pairs behind a rarity; more would not change the first decimal
+TAIL = 0.01  # of them are the tail whose slope is taken
+RAREST = 8.0
+NEAREST = 10
 CHUNK = 65_536
 
 
@@ -44,6 +54,7 @@ class Items:
     image_group_N: Ints
     caption_group_M: Ints
     words: CaptionWords
+    near: Neighbours
     fingerprint_NF: Bytes | None = None
     seed: int = 0
     tails: dict[str, Floats] = field(default_factory=dict)
@@ -76,7 +87,29 @@ class Items:
         """−log10 of the share of random pairs at or above [S]."""
         tail = self.tail(name)
         above = len(tail) - np.searchsorted(tail, cosine_S, "left")
-        return -np.log10((above + 1) / (len(tail) + 1))
+        rarity = -np.log10((above + 1) / (len(tail) + 1))
+        start = float(np.quantile(tail, 1 - TAIL))
+        slope = max(float(np.mean(tail[tail >= start] - start)), 1e-6)
+        beyond = -np.log10(TAIL) + (cosine_S - start) / slope / np.log(10)
+        return np.minimum(np.where(cosine_S > start, beyond, rarity), RAREST)
+
+    def closeness(self, name: str) -> tuple[Floats, Floats]:
+        """The mean cosine of each left item's and each right item's nearest, itself left out."""
+        if name == "cross":
+            top = self.near.across
+            return _mean_of(top.caption_score_Nk[:, :NEAREST]), _mean_of(top.image_score_Mk[:, :NEAREST])
+        top = self.near.images if name == "image" else self.near.captions
+        one = _mean_of(top.caption_score_Nk[:, 1:]) if top.num_kept[0] > 1 else np.zeros(len(top.caption_Nk))
+        return one, one
+
+    def standing(self, name: str, a_S: Ints, b_S: Ints, cosine_S: Floats) -> Floats:
+        """CSLS in standard deviations of random pairs [S]."""
+        left, right = self.closeness(name)
+        return (cosine_S - (left[a_S] + right[b_S]) / 2) / max(float(self.tail(name).std()), 1e-9)
+
+
+def _mean_of(score_Ak: NDArray[np.float32]) -> Floats:
+    return np.where(np.isfinite(score_Ak), score_Ak, 0.0).mean(axis=1).astype(np.float64)
 
 
 def cosine(left: NDArray[np.float32], right: NDArray[np.float32], a_S: Ints, b_S: Ints) -> Floats:
@@ -116,7 +149,9 @@ def gather(
     at["margin"] = np.nan_to_num((score - own_score) / spread)
     at["rank_margin"] = np.nan_to_num((score - mate_score) / spread)
     at["mutual"] = mutual_S.astype(np.float64)
+    at["standing"] = items.standing("cross", i, c, score)
     text = cosine(items.caption_MD, items.caption_MD, own, c[s])
+    at["caption_standing"] = largest(num, s, items.standing("caption", own, c[s], text), -3.0)
     at["caption_rarity"] = largest(num, s, items.rarity("caption", text))
     at["overlap"] = largest(num, s, words.overlap(own, c[s]))
     at["contained"] = largest(num, s, words.contained(own, c[s]))
@@ -124,6 +159,7 @@ def gather(
     at["same_caption"] = largest(num, s, (items.caption_group_M[own] == items.caption_group_M[c[s]]) * 1.0)
     look = cosine(items.image_ND, items.image_ND, mate, i[t])
     at["image_rarity"] = largest(num, t, items.rarity("image", look))
+    at["image_standing"] = largest(num, t, items.standing("image", mate, i[t], look), -3.0)
     prints = items.fingerprint_NF
     alike = np.full(len(t), 0.5) if prints is None else hash_similarity(prints, mate, i[t])
     at["hash_similarity"] = largest(num, t, alike, 0.5)

@@ -37,6 +37,11 @@ class TopK:
     image_Mk: NDArray[np.int64]
     image_score_Mk: NDArray[np.float32]
 
+    @property
+    def num_kept(self) -> tuple[int, int]:
+        """Captions an image, images a caption."""
+        return self.caption_Nk.shape[1], self.image_Mk.shape[1]
+
 
 def exact_top_k(
     image_ND: NDArray[np.floating],
@@ -83,6 +88,62 @@ def exact_top_k(
         sweep.close()
     state.forget()
     return found
+
+
+def extend_top_k(
+    earlier: TopK,
+    image_ND: NDArray[np.floating],
+    caption_MD: NDArray[np.floating],
+    *,
+    k: int,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TopK:
+    """The search after items were added at the end: only products with a new image or a new caption are taken.
+
+    `earlier` is the answer for the first images and captions; equals `exact_top_k` of everything where `earlier` was
+    exact. `progress` counts rows of products. Raises `Stopped`, and `ClipcoreError` where `earlier` kept fewer than k.
+    """
+    check_vectors(image_ND, caption_MD, k)
+    n, m = len(image_ND), len(caption_MD)
+    old_n, old_m = len(earlier.caption_Nk), len(earlier.image_Mk)
+    if (
+        old_n > n
+        or old_m > m
+        or any(a < b for a, b in zip(earlier.num_kept, (min(k, old_m), min(k, old_n)), strict=True))
+    ):
+        raise ClipcoreError(f"the earlier search has other items or fewer than {k} neighbours; search anew")
+    sweep = CpuSweep(n, m, k) if device == "cpu" else DeviceSweep(n, m, k, device)
+    sweep.restore(
+        *_padded(earlier.caption_Nk, earlier.caption_score_Nk, n, min(k, m)),
+        *_padded(earlier.image_Mk, earlier.image_score_Mk, m, min(k, n)),
+    )
+    new = range(old_m, m, TILE)
+    try:
+        for top in (*range(0, old_n, PANEL), *range(old_n, n, PANEL)):
+            if stop():
+                raise Stopped(f"stopped at image {top} of {n}")
+            end = min(top + PANEL, old_n if top < old_n else n)
+            image_PD = _block(image_ND, top, end - top)
+            for left in new if top < old_n else (*range(0, old_m, TILE), *new):
+                width = min(TILE, (old_m if left < old_m else m) - left)
+                sweep.tile(image_PD, _block(caption_MD, left, width), top=top, left=left)
+            sweep.end_panel(top)
+            progress(end, n)
+        return TopK(*sweep.arrays())
+    finally:
+        sweep.close()
+
+
+def _padded(
+    number_Ak: NDArray[np.int64], score_Ak: NDArray[np.float32], anchors: int, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    number, score = np.zeros((anchors, k), np.int64), np.full((anchors, k), -np.inf, np.float32)
+    width = min(k, number_Ak.shape[1])
+    number[: len(number_Ak), :width] = number_Ak[:, :width]
+    score[: len(score_Ak), :width] = score_Ak[:, :width]
+    return number, score
 
 
 def _block(vectors: NDArray[np.floating], start: int, size: int) -> NDArray[np.float32]:

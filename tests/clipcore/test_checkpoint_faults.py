@@ -14,6 +14,7 @@ import torch
 from clipcore.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
 from clipcore.errors import ClipcoreError, DiskFull
 
+pytestmark = pytest.mark.timeout(600)
 FLIPS = 1000
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipcore import ClipcoreError
-from clipcore.mining import MiningOptions, check_written, fingerprint, mine, write_negatives
+from clipcore.mining import MiningOptions, check_written, fingerprint, mine, topk, write_negatives
 from clipcore.mining.approximate import NearIndex, approximate_top_k
 from clipcore.mining.broken import broken_probability
 from clipcore.mining.calibrate import (
@@ -21,6 +21,7 @@ from clipcore.mining.calibrate import (
 )
 from clipcore.mining.duplicates import caption_groups, image_groups
 from clipcore.mining.mine import _items
+from clipcore.mining.neighbours import find_neighbours
 from clipcore.mining.orders import by_anchor, mixed
 from clipcore.mining.propose import Proposer
 from clipcore.mining.rates import Stratum, expected_collisions, false_negative_rate
@@ -120,6 +121,21 @@ def test_search_killed_in_the_middle_gives_the_same_rows(tmp_path):
     assert int(again.stdout.split()[0]) > 10  # it did not begin anew
     with np.load(whole / "found.npz") as a, np.load(broken / "found.npz") as b:
         assert all(np.array_equal(a[key], b[key]) for key in a.files)
+
+
+@pytest.mark.parametrize(("images", "captions"), [(300, 420), (250, 500), (3, 2), (300, 500)])
+def test_added_items_extend_a_search_to_what_a_search_anew_finds(images, captions, monkeypatch):
+    monkeypatch.setattr(topk, "PANEL", 64)
+    monkeypatch.setattr(topk, "TILE", 100)
+    rng = np.random.default_rng(0)
+    a, b = unit(rng, 300, 8), unit(rng, 500, 8)
+    earlier = exact_top_k(a[:images], b[:captions], k=7)
+    found, anew = topk.extend_top_k(earlier, a, b, k=7), exact_top_k(a, b, k=7)
+    assert np.array_equal(found.caption_Nk, anew.caption_Nk) and np.array_equal(found.image_Mk, anew.image_Mk)
+    assert np.allclose(found.image_score_Mk, anew.image_score_Mk, atol=1e-6)
+    if min(images, captions) > 7:
+        with pytest.raises(ClipcoreError, match="fewer than 9 neighbours"):
+            topk.extend_top_k(earlier, a, b, k=9)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
@@ -232,8 +248,8 @@ def test_a_verdict_that_contradicts_everything_is_disputed():
 def test_swapped_captions_are_suggested_as_broken_pairs():
     image, caption, texts, pairs = world(200, 32, seed=4)
     caption[[10, 90]] = caption[[90, 10]]
-    items = _items(image, caption, pairs, texts, [], None, 0)
-    chance = broken_probability(items, exact_top_k(image, caption, k=20))
+    near = find_neighbours(image, caption, k=20)
+    chance = broken_probability(_items(image, caption, pairs, texts, [], None, 0, near))
     assert set(np.argsort(-chance)[:2].tolist()) == {10, 90} and chance[[10, 90]].min() > 0.5
     assert np.mean(chance > 0.5) < 0.05
     found = mine(image, caption, pairs=pairs, captions=texts)

@@ -35,7 +35,7 @@ def finished(nearmiss, run_id):
         assert view["state"] not in ("failed", "cancelled"), view["reason"]
         return view["state"] == "finished" and view
 
-    return nearmiss.wait("the end of the run", over, timeout_s=150)
+    return nearmiss.wait("the end of the run", over, timeout_s=280)
 
 
 def weights(nearmiss, run_id):

@@ -41,6 +41,7 @@ from worker.by_hand import main as by_hand
 from worker.context import JobContext
 from worker.job import run
 
+pytestmark = pytest.mark.timeout(900)  # on a machine that eight others use
 TINY = {
     "model_cfg": {
         "embed_dim": 16,

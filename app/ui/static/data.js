@@ -2,7 +2,8 @@
 
 import { get, post } from "./api.js";
 import { importForm } from "./import.js";
-import { fill, h, notice, number, percent, seconds } from "./dom.js";
+import { expected, lookWith } from "./mining.js";
+import { fill, h, notice, number, seconds } from "./dom.js";
 import { choose, loadDataSets, onDataSet, state } from "./state.js";
 import { verdictFiles } from "./verdict_files.js";
 
@@ -29,6 +30,7 @@ class Data {
     this.pretrained = h("input", { id: "nm-pretrained", placeholder: "laion2b_s34b_b79k", autocomplete: "off" });
     this.models = h("ul", { class: "nm-models" });
     this.modelAnswer = h("div", {});
+    this.allModels = [];
   }
 
   draw() {
@@ -55,6 +57,8 @@ class Data {
   }
 
   drawModels(all) {
+    this.allModels = all;
+    this.drawList();
     fill(this.models, all.map((model) => h("li", { class: "nm-meta" }, model.name)));
   }
 
@@ -78,17 +82,17 @@ class Data {
   }
 
   row(set) {
-    const mine = h("button", { type: "button", class: "nm-button", onclick: () => this.mine(set, mine) }, "Find suggestions");
+    const look = lookWith(set, this.allModels, { done: loadDataSets, failed: (sentence) => fill(this.answer, notice("error", sentence)) });
     return h(
       "li",
       { class: set.id === state.dataSetId ? "nm-set nm-chosen" : "nm-set" },
       h("button", { type: "button", class: "nm-link", onclick: () => choose(set.id) }, set.name),
       h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${number(set.num_open_suggestions)} suggestions`),
-      expected(set.mined),
+      expected(set),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       job("Export", set.export_job, archive),
-      h("div", { class: "nm-tools" }, mine, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
       this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
@@ -127,32 +131,6 @@ class Data {
       fill(this.answer, notice("error", error.message));
     }
   }
-
-  async mine(set, button) {
-    button.disabled = true;
-    try {
-      const models = await get("/api/models");
-      await post(`/api/data-sets/${set.id}/mine`, { model_id: models.at(-1).id });
-      await loadDataSets();
-    } catch (error) {
-      fill(this.answer, notice("error", error.message));
-    }
-    button.disabled = false;
-  }
-}
-
-// Numbers before work: what the last mining expects, and how good its proposal was on verdicts that it had not seen.
-function expected(mined) {
-  const found = mined?.false_negatives;
-  if (!found) return null;
-  const share = (value) => percent(value, 2);
-  const lines = [
-    `About ${number(Math.round(found.count))} captions are expected to be true of images that they are not paired with (${share(found.rate)} of all candidates, between ${share(found.low)} and ${share(found.high)}).`,
-    `An epoch would meet them as negatives ${number(Math.round(mined.collisions_per_epoch["256"]))} times at batch 256, ${number(Math.round(mined.collisions_per_epoch["4096"]))} times at 4,096.`,
-  ];
-  const quality = mined.quality;
-  if (quality?.average_precision) lines.push(`The proposal on ${number(quality.num_verdicts)} verdicts that it had not seen: average precision ${percent(quality.average_precision)}, calibration error ${percent(quality.calibration_error)}.`);
-  return h("p", { class: "nm-meta nm-expected" }, lines.join(" "));
 }
 
 // `result` makes what a finished job is kept on show for.
