@@ -59,3 +59,6 @@ walk: $(VENV)/ready ## browse, curate, fine-tune in Chromium on a running Nearmi
 
 clean: ## remove the environment (never your data)
 	rm -rf $(VENV) build *.egg-info
+
+attacks: $(VENV)/ready ## XSS, traversal, SSRF, CSRF and header payloads against a web process of its own
+	@$(BIN)/python benchmarks/attacks.py

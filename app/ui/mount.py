@@ -1,6 +1,7 @@
 """Puts the page at "/" of the application's FastAPI app."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
@@ -35,6 +36,6 @@ def mount(server: FastAPI) -> FastAPI:
 
 def calm(page: gr.Blocks) -> None:
     """Gradio's queue looks every millisecond for work (8 % of a core); our page gives it none."""
-    queue = getattr(page, "_queue", None)
+    queue: Any = getattr(page, "_queue", None)
     if hasattr(queue, "sleep_when_free"):  # not documented: without it the page only costs more
         queue.sleep_when_free = QUEUE_LOOKS_EVERY_S
