@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app.ui.early_head import EarlyHead, preloads
-from app.ui.page import HEAD, build_page, theme
+from app.ui.page import HEAD, WORDS, build_page, theme
 
 STATIC = Path(__file__).parent / "static"
 QUEUE_LOOKS_EVERY_S = 0.5
@@ -25,6 +25,7 @@ def mount(server: FastAPI) -> FastAPI:
         page,
         path="/",
         theme=theme(),
+        i18n=WORDS,
         show_error=False,
         allowed_paths=[],
         max_file_size=LARGEST_UPLOAD,

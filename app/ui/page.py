@@ -8,14 +8,18 @@ HEADER = """
   <div class="nm-brand-right"><div id="nm-chooser"></div><div id="nm-person"></div></div>
 </div>
 """
-TABS = (
-    ("Explore", "nm-explore"),
-    ("Curate", "nm-curate"),
-    ("Fine-tune", "nm-tune"),
-    ("Runs", "nm-runs"),
-    ("Data", "nm-data"),
-    ("People", "nm-people"),
+# what Gradio itself renders goes through its own translations; the modules of static/ have their words in place
+WORDS = gr.I18n(
+    en={
+        "explore": "Explore",
+        "curate": "Curate",
+        "tune": "Fine-tune",
+        "runs": "Runs",
+        "data": "Data",
+        "people": "People",
+    }
 )
+TABS = ("explore", "curate", "tune", "runs", "data", "people")
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="/page/style.css">
@@ -35,9 +39,9 @@ def build_page() -> gr.Blocks:
     with gr.Blocks(title="Nearmiss", analytics_enabled=False) as page:
         gr.HTML(HEADER)
         with gr.Tabs():
-            for name, root in TABS:
-                with gr.Tab(name, render_children=True):
-                    gr.HTML(f'<div id="{root}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
+            for name in TABS:
+                with gr.Tab(WORDS(name), render_children=True):
+                    gr.HTML(f'<div id="nm-{name}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
     return page
 
 

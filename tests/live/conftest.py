@@ -20,6 +20,7 @@ import pytest
 from app.demo.openmoji import drawings, rasterise
 
 NUM_TRAIN, NUM_HELD_OUT = 140, 30
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LEASE_S = 6.0
 
 
@@ -164,3 +165,18 @@ def nearmiss(empty: Nearmiss, import_said: str) -> Nearmiss:
     # controls are no verdicts: tests that count verdicts do without; those of controls ask for them
     empty.post("/api/data-sets/1/desk", {"overlap": 0.0, "control_share": 0.0})
     return empty
+
+
+@pytest.fixture(scope="session")
+def browser():
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing; install chromium")
+        pytest.skip("Chromium is not installed, so the browser test does not run here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        yield opened
+        opened.close()

@@ -1,30 +1,12 @@
 """Steps 1 to 6 of the thread, by mouse and keys in headless Chromium, with a silent console."""
 
 import io
-import os
-import shutil
 import zipfile
 
 import pytest
 
 pytestmark = pytest.mark.timeout(300)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 KEYS = (("n", "no_match"), ("y", "match"), ("Space", "unsure"), ("x", "broken_pair"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing; install chromium")
-        pytest.skip("Chromium is not installed, so the browser test does not run here")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -37,4 +37,3 @@ export const get = (path, query = {}) => {
 export const post = (path, body = {}) => ask("POST", path, body);
 export const remove = (path) => ask("DELETE", path);
 export const picture = (imageId, size = 256) => `/api/images/${imageId}/${size}`;
-export const remove = (path) => ask("DELETE", path);

@@ -15,7 +15,7 @@ let tuneView = null;
 
 const VIEWS = {
   "nm-explore": explore,
-  "nm-curate": (root) => fill(root, early()),
+  "nm-curate": (root) => Object.assign(fill(root, early()).dataset, desk.dataset),
   "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
   "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),
   "nm-data": data,

@@ -2,7 +2,7 @@
 // once; exceptions are marked, Enter confirms what is proposed for the rest.
 
 import { picture, post } from "./api.js";
-import { announce, fill, h, number } from "./dom.js";
+import { announce, fill, h, notice, number } from "./dom.js";
 import { rename } from "./focus.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
@@ -22,13 +22,26 @@ export class BoardView {
     this.set = set;
     this.boards = [];
     this.seen = new Set();
+    this.loading = null;
     await this.outbox.settled();
     await this.fetch();
     this.show();
   }
 
-  async fetch() {
-    const held = this.boards.flatMap((board) => board.items.map((item) => item.suggestion_id));
+  offline() {
+    const again = h("button", { type: "button", class: "nm-button", onclick: () => (this.fetch().catch(() => {}), this.show()) }, "Try again");
+    fill(this.root, notice("error", "The next board could not be loaded; your verdicts are kept here.", again));
+  }
+
+  // One request at a time; all who ask meanwhile wait for the same one.
+  fetch() {
+    this.loading ??= this.load().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  async load() {
+    // what was answered a moment ago may not have reached the server yet
+    const held = [...this.given.slice(-5).map((each) => each.board), ...this.boards].flatMap((board) => board.items.map((item) => item.suggestion_id));
     const page = await post(`/api/data-sets/${this.set.id}/boards`, { limit: AHEAD, exclude: held });
     this.remaining = page.remaining;
     this.numLeased = page.num_leased;
@@ -55,7 +68,7 @@ export class BoardView {
 
   show() {
     const board = this.boards[0];
-    if (!board) return this.onEmpty(this.numLeased);
+    if (!board) return this.loading ? this.loading.then(() => this.show(), () => this.offline()) : this.onEmpty(this.numLeased);
     this.root.dataset.suggestion = board.items[0].suggestion_id;
     this.cells = board.items.map((item, at) => this.cell(board, item, at));
     fill(
@@ -126,7 +139,7 @@ export class BoardView {
         },
         h("kbd", {}, String(at + 1)),
         what,
-        this.why ? h("span", { class: "nm-why" }, `${Math.round(100 * item.probability)} % that it matches. ${item.reasons.join(" · ")}`) : null,
+        this.why ? h("span", { class: "nm-why" }, `${Math.round(100 * item.probability)} % that it matches · ${item.reasons.join(" · ")}`) : null,
         alike(item) ? h("span", { class: "nm-alike" }, alike(item)) : null,
         h("span", { class: `nm-tag nm-${answer}` }, `${about.icon} ${about.label}`),
       ),
@@ -163,7 +176,7 @@ export class BoardView {
     verdicts.forEach((each) => this.outbox.add(each));
     this.given.push({ board, sent: verdicts.map((each) => each.uuid) });
     this.dropAlike(board);
-    if (this.boards.length < AHEAD) this.fetch().then(() => this.boards.length === 1 && this.show(), () => {});
+    if (this.boards.length < AHEAD) this.fetch().catch(() => {});
     this.show();
     const yes = board.answers.filter((answer) => answer === "match").length;
     const others = board.items.reduce((sum, item) => sum + (item.num_alike ?? 0), 0);

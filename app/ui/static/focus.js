@@ -85,8 +85,8 @@ export class FocusView {
     const reasons = item.reasons?.length ? ` · ${item.reasons.join(" · ")}` : "";
     this.meta.textContent = `Suggested: ${ANSWERS[item.proposed].label.toLowerCase()} (${Math.round(100 * item.probability)} % that it matches)${reasons}${alike(item) ? ` · ${alike(item)}` : ""}`;
     this.drawContext(item);
-    this.onStatus();
     this.root.dataset.suggestion = item.suggestion_id;
+    this.onStatus();
   }
 
   decide(given) {

@@ -20,7 +20,7 @@ export function showMend(imageId, pairs, onMended) {
     try {
       const view = await post(`/api/pairs/${pair.id}/mend`, { caption: text.value });
       dialog.close();
-      onMended(pair, view);
+      onMended({ ...pair }, view);
     } catch (error) {
       trouble.textContent = error.message;
     }

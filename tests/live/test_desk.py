@@ -1,0 +1,380 @@
+"""The desk in headless Chromium with two people, on a web process of its own (no workers): leases, second votes, keys,
+swipes, near duplicates, corrected captions, and captions that would like to be programs."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from app.actions.accounts import add_person
+from app.actions.add_model import add_model
+from app.actions.add_rows import NewRow, add_rows
+from app.actions.add_suggestions import NewSuggestion, add_suggestions
+from app.demo.openmoji import drawings, rasterise
+from app.media.pictures import check_picture, keep_picture
+from app.media.store import MediaStore
+from app.settings import Settings
+from app.store.database import Database
+from app.store.models import CurrentVerdict, DataSet, Verdict
+from app.store.schema import migrate
+
+pytestmark = pytest.mark.timeout(300)
+PASSWORD = "a long enough one"
+NUM = 40
+PAYLOADS = (
+    '<img src=x onerror="window.nmRan=1">',
+    "<script>window.nmRan=1</script>",
+    '"><svg onload=window.nmRan=1>',
+    "'-window.nmRan=1-'",
+    "</textarea><iframe srcdoc='<script>parent.nmRan=1</script>'>",
+    "<a href='javascript:window.nmRan=1'>click</a>",
+    "{{constructor.constructor('window.nmRan=1')()}}",
+    "\u202egnp.exe\u202c <b>bold</b>",
+    "<style>*{display:none}</style>",
+    "<details open ontoggle=window.nmRan=1>",
+)
+
+
+class Server:
+    """One web process on a folder of its own."""
+
+    def __init__(self, home: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.settings = Settings(home=home, port=port, demo=False)
+        self.database = Database(self.settings)
+        migrate(self.database.engine)
+        self.address = f"http://127.0.0.1:{port}"
+
+    def start(self) -> None:
+        home, port = str(self.settings.home), str(self.settings.port)
+        env = os.environ | {"NEARMISS_HOME": home, "NEARMISS_PORT": port, "NEARMISS_DEMO": "false"}
+        self.log = (self.settings.home / "web.log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.web"], env=env, stdout=self.log, stderr=self.log
+        )
+        give_up = time.monotonic() + 120
+        while time.monotonic() < give_up:
+            try:
+                return urllib.request.urlopen(f"{self.address}/healthz", timeout=5).close()
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError((self.settings.home / "web.log").read_text())
+
+    def standing(self, image_id: int, caption_id: int) -> tuple[str, str] | None:
+        with self.database.reading() as session:
+            row = session.get(CurrentVerdict, (image_id, caption_id))
+            return (row.answer, session.get_one(Verdict, row.verdict_id).person) if row else None
+
+    def shares(self, overlap: float, control_share: float = 0.0) -> None:
+        with self.database.transaction() as session:
+            session.execute(update(DataSet).values(overlap=overlap, control_share=control_share))
+
+    def num_decided(self) -> int:
+        with self.database.reading() as session:
+            return len(session.scalars(select(CurrentVerdict.verdict_id)).all())
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Data set 1: forty pictures, hostile captions, candidates of each image with its eleven next captions; two accounts."""
+    home = Path(tempfile.mkdtemp(prefix="nm-desk-", dir="/tmp"))
+    made = Server(home)
+    store = MediaStore(made.settings.resolved_media_url)
+    hashes = []
+    for drawing in drawings()[:NUM]:
+        picture = check_picture(rasterise(drawing))
+        keep_picture(store, picture)
+        hashes.append(picture.sha256)
+    with made.database.transaction() as session:
+        session.add(DataSet(id=1, name="<b>two people</b>"))
+        session.flush()
+        rows = [
+            NewRow(f"{i}.png", sha, 72, 72, f"{PAYLOADS[i % len(PAYLOADS)]} {i}", "train")
+            for i, sha in enumerate(hashes)
+        ]
+        add_rows(session, data_set_id=1, rows=rows)
+        model = add_model(session, name="tiny", location="local-dir:tiny")
+        found = [
+            NewSuggestion(
+                i,
+                (i + step - 1) % NUM + 1,
+                "no_match",
+                probability=0.3,
+                score=0.5,
+                impact=10 - i / 10 - step / 1000,
+                group_key="alike" if (i, step) in ((1, 1), (39, 1), (40, 1), (38, 2)) else "",
+                reasons=[PAYLOADS[i % len(PAYLOADS)]],
+            )
+            for i in range(1, NUM + 1)
+            for step in range(1, 12)
+        ]
+        add_suggestions(session, data_set_id=1, model_id=model.id, suggestions=found)
+        for name in ("ana", "bo"):
+            add_person(session, name=name, role="admin", password=PASSWORD)
+    made.shares(0.0)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.process.send_signal(signal.SIGTERM)
+        made.process.wait(30)
+        made.database.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def people(browser: Any, server: Server) -> Iterator[dict[str, Any]]:
+    """A page each, logged in; silent consoles."""
+    complaints: list[str] = []
+    pages = {}
+    for name in ("ana", "bo"):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        form = {"name": name, "password": PASSWORD}
+        answer = context.request.post(f"{server.address}/log-in", form=form, headers={"X-Nearmiss": "1"})
+        assert answer.ok, answer.text()
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        pages[name] = page
+    yield pages
+    for page in pages.values():
+        assert page.evaluate("window.nmRan") is None, "a caption ran"
+        page.context.close()
+    assert not complaints
+
+
+def look(page: Any, server: Server, view: str) -> None:
+    page.goto(f"{server.address}/?view={view}")
+    ready = {"board": ".nm-board .nm-cell", "focus": ".nm-desk .nm-picture img", "sweep": ".nm-sweep-form"}
+    page.wait_for_selector(ready.get(view, ".nm-disagreement, .nm-notice"))
+
+
+def shown(page: Any) -> int:
+    return int(page.locator("#nm-curate").get_attribute("data-suggestion"))
+
+
+def saved(page: Any) -> None:
+    page.wait_for_function("document.querySelector('.nm-sync').textContent === 'all saved'")
+
+
+POST = """async ([path, body]) => {
+  const headers = { "X-Nearmiss": "1", "Content-Type": "application/json" };
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return answer.json();
+}"""
+
+
+def item_of(page: Any, suggestion_id: int) -> dict[str, int]:
+    found = page.evaluate("fetch('/api/data-sets/1/queue?limit=100').then((a) => a.json())")["items"]
+    item = next(i for i in found if i["suggestion_id"] == suggestion_id)
+    return {name: item[name] for name in ("image_id", "caption_id", "suggestion_id")}
+
+
+def test_two_people_get_different_items_and_a_late_answer_asks_keep_or_replace(
+    people: dict[str, Any], server: Server
+) -> None:
+    ana, bo = people["ana"], people["bo"]
+    look(ana, server, "focus")
+    look(bo, server, "focus")
+    assert shown(ana) != shown(bo)
+    item = item_of(bo, shown(bo))
+    verdict = {"uuid": str(uuid.uuid4()), "answer": "no_match", **item}
+    assert ana.evaluate(POST, ["/api/verdicts", {"verdicts": [verdict]}])["saved"] == [verdict["uuid"]]
+    bo.keyboard.press("y")
+    bo.wait_for_selector(".nm-meanwhile .nm-notice")
+    told = bo.locator(".nm-meanwhile").inner_text()
+    assert "ana decided this" in told and "No. You said: Yes. Keep or replace?" in told
+    assert server.standing(item["image_id"], item["caption_id"]) == ("no_match", "ana")
+    bo.get_by_role("button", name="Replace by").click()
+    saved(bo)
+    assert server.standing(item["image_id"], item["caption_id"]) == ("match", "bo")
+    assert bo.locator(".nm-meanwhile .nm-notice").count() == 0
+
+
+def test_what_two_judged_differently_is_settled_in_its_own_view_and_kappa_is_told(
+    people: dict[str, Any], server: Server
+) -> None:
+    ana, bo = people["ana"], people["bo"]
+    server.shares(1.0)
+    look(ana, server, "focus")
+    asked = []
+    for key in ("n", "n", "y"):
+        asked.append(item_of(ana, shown(ana)))
+        ana.keyboard.press(key)
+    saved(ana)
+    look(bo, server, "focus")
+    seen = set()
+    for _ in range(40):
+        if len(seen) == 3:
+            break
+        now = shown(bo)
+        seen |= {now} & {a["suggestion_id"] for a in asked}
+        bo.keyboard.press("n")
+        bo.wait_for_function(
+            "s => document.querySelector('#nm-curate').dataset.suggestion !== s", arg=str(now)
+        )
+    assert len(seen) == 3, "bo was not asked what ana judged"
+    saved(bo)
+    assert bo.locator(".nm-meanwhile .nm-notice").count() == 0, "a second vote asked on purpose is not told"
+    look(ana, server, "disagreements")
+    ana.wait_for_selector(".nm-votes")
+    assert {"ana", "bo"} <= set(ana.locator(".nm-votes strong").all_inner_texts())
+    third = (asked[2]["image_id"], asked[2]["caption_id"])
+    assert server.standing(*third) == ("match", "ana")
+    ana.keyboard.press("n")
+    saved(ana)
+    ana.wait_for_selector("text=That was the last disagreement")
+    assert server.standing(*third) == ("no_match", "ana")
+    ana.keyboard.press("p")
+    ana.wait_for_selector(".nm-panel .nm-table caption:has-text('Agreement')")
+    assert "ana and bo" in ana.locator(".nm-panel").inner_text()
+    server.shares(0.0)
+
+
+def test_keys_can_be_changed_are_listed_and_are_ignored_while_typing(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    look(page, server, "focus")
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Yes, the caption describes").click()
+    page.keyboard.press("n")
+    assert "is taken" in page.locator(".nm-dialog [role=status]").inner_text()
+    page.keyboard.press("j")
+    page.wait_for_selector(".nm-dialog kbd:text-is('J')")
+    page.get_by_role("button", name="Close").click()
+    page.wait_for_selector(".nm-answer kbd:text-is('J')")
+    page.reload()
+    page.wait_for_selector(".nm-answer kbd:text-is('J')")
+    item = item_of(page, shown(page))
+    page.keyboard.press("y")
+    page.keyboard.press("Backspace")
+    assert shown(page) == item["suggestion_id"], "the old key and Backspace are no answers"
+    page.keyboard.press("j")
+    page.wait_for_function(
+        "s => document.querySelector('#nm-curate').dataset.suggestion !== s", arg=str(item["suggestion_id"])
+    )
+    saved(page)
+    assert server.standing(item["image_id"], item["caption_id"]) == ("match", "ana")
+    before = server.num_decided()
+    page.keyboard.press("g")
+    page.get_by_role("button", name="Write them").click()
+    page.get_by_role("textbox", name="Guidelines").press_sequentially("njx z")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("z")
+    page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
+    assert server.num_decided() == before - 1
+
+
+def test_a_swipe_answers_at_390_px(browser: Any, server: Server) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    form = {"name": "bo", "password": PASSWORD}
+    context.request.post(f"{server.address}/log-in", form=form, headers={"X-Nearmiss": "1"})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    look(page, server, "focus")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    touch = context.new_cdp_session(page)
+    for far, answer in ((150, "match"), (-150, "no_match"), (20, None)):
+        item = item_of(page, shown(page))
+        place = page.locator(".nm-picture").bounding_box()
+        x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+        for kind, points in (
+            ("touchStart", [{"x": x, "y": y}]),
+            ("touchMove", [{"x": x + far / 2, "y": y}]),
+            ("touchMove", [{"x": x + far, "y": y}]),
+            ("touchEnd", []),
+        ):
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        if answer is None:
+            assert shown(page) == item["suggestion_id"], "a small move is no answer"
+            continue
+        page.wait_for_function(
+            "s => document.querySelector('#nm-curate').dataset.suggestion !== s",
+            arg=str(item["suggestion_id"]),
+        )
+        saved(page)
+        assert server.standing(item["image_id"], item["caption_id"]) == (answer, "bo")
+    context.close()
+
+
+def test_near_duplicates_show_their_count_and_one_undo_takes_all_back(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["bo"]
+    look(page, server, "board")
+    for _ in range(12):
+        if page.locator(".nm-alike").count():
+            break
+        now = shown(page)
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "s => document.querySelector('#nm-curate').dataset.suggestion !== s", arg=str(now)
+        )
+    assert page.locator(".nm-alike").first.inner_text() == "and 3 alike"
+    saved(page)
+    before, cells = server.num_decided(), page.locator(".nm-board .nm-cell").count()
+    page.keyboard.press("Enter")
+    saved(page)
+    assert server.num_decided() == before + cells + 3
+    page.keyboard.press("z")
+    page.wait_for_function("document.querySelector('.nm-last').textContent.startsWith('Taken back')")
+    assert server.num_decided() == before
+
+
+def test_a_broken_pairs_caption_is_corrected_on_the_spot_and_taken_back(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    look(page, server, "focus")
+    page.keyboard.press("c")
+    page.wait_for_selector(".nm-context p")
+    old = page.locator(".nm-context p").first.inner_text()
+    page.keyboard.press("e")
+    new = "<i>corrected</i> & plain"
+    page.get_by_role("textbox", name="Corrected caption").fill(new)
+    page.keyboard.press("Enter")
+    page.wait_for_function("t => document.querySelector('.nm-context p').textContent === t", arg=new)
+    page.get_by_role("button", name="Take the correction back").click()
+    page.wait_for_function("t => document.querySelector('.nm-context p').textContent === t", arg=old)
+
+
+@pytest.mark.parametrize("view", ["board", "focus", "sweep"])
+def test_hostile_captions_are_text_in_every_view(view: str, people: dict[str, Any], server: Server) -> None:
+    page = people["bo"]
+    look(page, server, view)
+    place, next_key, rounds = ".nm-cell-text", "Enter", 4
+    if view != "board":
+        place, next_key, rounds = ".nm-question-caption", "n", 12
+    if view == "sweep":
+        page.locator(".nm-sweep-fields select").nth(3).select_option("0.1")
+        page.get_by_role("button", name="Draw the sample").click()
+        page.wait_for_selector(".nm-sweep .nm-picture img")
+    seen = set()
+    for _ in range(rounds):
+        texts = page.locator(place).all_text_contents()
+        seen |= {p for p in PAYLOADS for text in texts if text.startswith(p)}
+        now = shown(page)
+        page.keyboard.press(next_key)
+        page.wait_for_function(
+            "s => document.querySelector('#nm-curate').dataset.suggestion !== s", arg=str(now)
+        )
+    assert len(seen) >= 5
+    assert page.evaluate("window.nmRan") is None
+    assert page.locator("#nm-curate :is(iframe, svg[onload], script, details[open])").count() == 0
