@@ -44,6 +44,7 @@ from app.store.database import Database
 from app.store.models import Caption, Control, DataSet, Image, Pair, PersonRow, Suggestion, Verdict
 from app.store.schema import migrate
 from app.store.text import text_hash
+from app.store.words import index_words
 from tests.conftest import postgres_url
 
 NUM_PICTURES, CHUNK = 300, 5_000
@@ -189,6 +190,10 @@ def fill(database: Database, num_pairs: int) -> None:
         with database.transaction() as session:
             for table in ("images", "captions", "pairs", "suggestions"):
                 session.execute(text(f"select setval('{table}_id_seq', (select max(id) from {table}))"))
+    indexed = 1
+    while indexed:
+        with database.transaction() as session:
+            indexed = index_words(session)
     with database.engine.begin() as connection:
         connection.execute(text("analyze"))
 
@@ -306,9 +311,12 @@ def keys(page: Page, *, num: int = 120) -> list[float]:
 def lists(address: str) -> dict[str, float]:
     """Milliseconds of the lists' routes, p95 of 20: a page of pairs, a deep one, a filter, a word search."""
     paths = {
-        "pairs_p95_ms": "/api/data-sets/1/pairs?limit=60",
-        "filter_p95_ms": "/api/data-sets/1/pairs?limit=60&split=train&after=2000",
-        "search_p95_ms": "/api/data-sets/1/pairs?limit=60&q=ship+lamp",
+        "pairs_p95_ms": "/api/data-sets/1/explore?limit=60",
+        "filter_p95_ms": "/api/data-sets/1/explore?limit=60&answer=none&min_chars=20",
+        "suggestions_p95_ms": "/api/data-sets/1/explore?limit=60&show=suggestions&min_score=0.2&max_score=0.6",
+        "nothing_matches_p95_ms": "/api/data-sets/1/explore?limit=60&min_chars=5000",
+        "count_p95_ms": "/api/data-sets/1/explore/count?q=ship",
+        "search_p95_ms": "/api/data-sets/1/explore?limit=60&q=ship+lamp",
         "queue_p95_ms": "/api/data-sets/1/queue?limit=30",
         "boards_p95_ms": "/api/data-sets/1/boards?limit=3",
     }

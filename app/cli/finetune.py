@@ -15,12 +15,12 @@ def run(arguments: Sequence[str]) -> None:
     """Becomes `python -m clipcore` with the same arguments where they name files, else a run on a snapshot of this installation."""
     if not any(x == "--pairs" or x.startswith("--pairs=") for x in arguments):
         os.execv(sys.executable, [sys.executable, "-m", "worker.by_hand", *arguments])
-    resolved = _model(arguments)
+    resolved = model_of(arguments)
     more = ["--model", resolved] if resolved else []
     os.execv(sys.executable, [sys.executable, "-m", "clipcore", *arguments, *more])
 
 
-def _model(arguments: Sequence[str]) -> str | None:
+def model_of(arguments: Sequence[str]) -> str | None:
     """The folder of a model that only this installation knows by its name; None where clipcore finds it alone."""
     if any(x == "--model" or x.startswith("--model=") for x in arguments):
         return None

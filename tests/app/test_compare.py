@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
+from app.actions.start_push import has_hub_token
 from app.api import create_app
 from app.media.store import MediaStore
 from app.report.bundle import STATIC, bundle
+from app.settings import Settings
 from app.store.database import Database
 from app.store.models import Event, Run
 from clipcore.interval import paired_interval
@@ -132,6 +135,26 @@ def test_probes_are_typed_picked_and_removed(client: TestClient) -> None:
     assert [p["text"] for p in left] == [p["text"] for p in picked[1:]]
     assert client.post(path, json={}).status_code == 400
     assert client.delete(f"{path}/999").status_code == 404
+
+
+def test_pushing_needs_a_token_and_a_name_and_tells_the_token_to_nobody(
+    client: TestClient, seeded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    run_id = start(client)
+    push = f"/api/runs/{run_id}/push"
+    assert "no checkpoint" in client.post(push, json={"repository": "me/it"}).json()["error"]
+    with seeded.transaction() as session:
+        session.get_one(Run, run_id).checkpoint_key = "checkpoints/x"
+    assert "no hub token is set" in client.post(push, json={"repository": "me/it"}).json()["error"]
+    assert "ORGANISATION/NAME" in client.post(push, json={"repository": "../../etc"}).json()["error"]
+    told = Settings(home=seeded.settings.home, hub_token=SecretStr("hf_secret"))
+    assert has_hub_token(told) and "hf_secret" not in repr(told) and "hf_secret" not in told.model_dump_json()
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    answer = client.post(push, json={"repository": "me/it"})
+    assert answer.json()["job"]["kind"] == "push" and "hf_secret" not in answer.text
+    gains = client.get(f"/api/runs/{run_id}/gains")
+    assert gains.json()["can_push"] is True and "hf_secret" not in gains.text
 
 
 def test_interval_is_that_of_resampled_clusters() -> None:

@@ -1,9 +1,7 @@
 """A run of the page, its YAML by `nearmiss finetune`, and the code that the page shows: the same weights."""
 
 import json
-import os
-import subprocess
-import sys
+import runpy
 import uuid
 
 import pytest
@@ -11,19 +9,20 @@ from PIL import Image
 from safetensors.torch import load_file
 from sqlalchemy import select
 
+from app import demo
 from app.actions.add_model import add_model
 from app.actions.decide import Decision, decide
 from app.actions.export_snapshot import export_snapshot
 from app.actions.import_data_set import import_data_set
 from app.actions.plan_run import plan_run
-from app.actions.start_push import has_hub_token, start_push
 from app.actions.start_run import start_run
-from app.errors import NearmissError
+from app.cli.finetune import model_of
 from app.media.store import MediaStore
 from app.report.report_of_run import report_of_run
 from app.store.models import Event, Job, Pair, Run, Snapshot
+from clipcore.__main__ import main as clipcore_command
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 TOWERS = {
     "model_cfg": {
@@ -95,16 +94,8 @@ def assert_same(one, other):
     assert all(bool((one[name] == other[name]).all()) for name in one)
 
 
-def run_python(arguments, folder):
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 def test_yaml_and_code_give_the_weights_of_the_page_and_the_report_is_one_escaped_file(
-    desk, trained, tmp_path
+    desk, trained, tmp_path, monkeypatch, capsys
 ):
     data = tmp_path / "data"
     with desk.database.reading() as session:
@@ -113,12 +104,14 @@ def test_yaml_and_code_give_the_weights_of_the_page_and_the_report_is_one_escape
         events = session.scalars(select(Event).where(Event.job_id == trained.job_id)).all()
     (data / "run.yaml").write_text(trained.config_yaml)
     tables = ["--pairs", "pairs.tsv", "--verdicts", "verdicts.jsonl"]
-    told = run_python(["-m", "app.cli.main", "finetune", "run.yaml", *tables, "--dry-run"], data)
+    monkeypatch.chdir(data)
+    assert clipcore_command(["run.yaml", *tables, "--dry-run"]) == 0
+    told = capsys.readouterr().out
     for name in ("masks", "hard_negatives", "extra_positives"):
         assert f"'{name}': {trained.preflight['labels'][name]}" in told
-    run_python(["-m", "app.cli.main", "finetune", "run.yaml", *tables, "--out", "by-yaml"], data)
+    assert clipcore_command(["run.yaml", *tables, "--out", "by-yaml"]) == 0
     (data / "program.py").write_text(code)
-    run_python(["program.py"], data)
+    runpy.run_path("program.py")
     for folder in ("by-yaml", "run"):
         assert_same(weights(tmp_path / "page"), weights(data / folder / "checkpoint"))
 
@@ -138,11 +131,11 @@ def test_yaml_and_code_give_the_weights_of_the_page_and_the_report_is_one_escape
     assert not [word for word in ('src="http', "fetch(", 'href="http', "import {") if word in report]
 
 
-def test_pushing_needs_a_token_and_a_name_and_tells_the_token_to_nobody(desk, trained, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with desk.database.transaction() as session, pytest.raises(NearmissError, match="no hub token is set"):
-        start_push(session, run_id=trained.id, repository="me/it")
-    with desk.database.transaction() as session, pytest.raises(NearmissError, match="ORGANISATION/NAME"):
-        start_push(session, run_id=trained.id, repository="../../etc")
-    told = type(desk.settings)(home=desk.settings.home, hub_token="hf_secret")
-    assert has_hub_token(told) and "hf_secret" not in repr(told) and "hf_secret" not in told.model_dump_json()
+def test_the_command_finds_models_that_only_this_installation_names(tmp_path):
+    (tmp_path / "run.yaml").write_text("model: {name: 'demo:openmoji-tiny'}")
+    (tmp_path / "own.yaml").write_text("model: {name: ViT-B-32}")
+    found = model_of([str(tmp_path / "run.yaml"), "--pairs", "x"])
+    assert found == f"local-dir:{demo.BASE_MODEL}"
+    assert model_of([str(tmp_path / "own.yaml")]) is None
+    assert model_of([str(tmp_path / "run.yaml"), "--model", "ViT-B-32"]) is None
+    assert model_of(["adapter"]) is None and model_of(["not-there.yaml"]) is None

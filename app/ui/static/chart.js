@@ -77,7 +77,7 @@ export const plain = (value) => {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e6 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
-  return value.toLocaleString("en", { maximumSignificantDigits: size >= 1000 ? 6 : 3 });
+  return value.toLocaleString("en", { maximumSignificantDigits: size >= 1000 ? 6 : 4 });
 };
 
 // Round numbers that span the values, three to six of them.
