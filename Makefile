@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
 
-.PHONY: help run test check format fuzz bench bench-full bench-value bench-gpu walk clean
+.PHONY: audit help run test check format fuzz bench bench-full bench-value bench-gpu walk clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -24,8 +24,15 @@ run: $(VENV)/ready ## start everything and print the address; Ctrl+C stops it
 test: $(VENV)/ready check ## everything that CI runs
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/ready ## style, import rules, types
+check: $(VENV)/ready ## style, import rules, types, security rules, containers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache && $(BIN)/mypy
+	@$(BIN)/bandit -q -c pyproject.toml -r app worker clipcore migrations
+	@$(BIN)/hadolint Dockerfile
+	@POSTGRES_PASSWORD=x BROKER_PASSWORD=x $(BIN)/docker-compose --env-file /dev/null --profile '*' config -q
+
+audit: $(VENV)/ready ## known holes of the pinned packages (needs the network: an advisory service)
+	@$(BIN)/uv tool run pip-audit --no-deps --disable-pip -r requirements.txt || \
+	  { echo "pip-audit found something, or its advisory service cannot be reached from here; see above"; exit 1; }
 
 format: $(VENV)/ready ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -52,3 +59,6 @@ walk: $(VENV)/ready ## browse, curate, fine-tune in Chromium on a running Nearmi
 
 clean: ## remove the environment (never your data)
 	rm -rf $(VENV) build *.egg-info
+
+attacks: $(VENV)/ready ## XSS, traversal, SSRF, CSRF and header payloads against a web process of its own
+	@$(BIN)/python benchmarks/attacks.py

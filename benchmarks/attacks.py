@@ -447,7 +447,7 @@ def main() -> None:
     address = f"http://127.0.0.1:{port}"
     try:
         with httpx.Client(base_url=address, timeout=60) as client:
-            give_up = time.monotonic() + 120
+            give_up = time.monotonic() + 300
             while time.monotonic() < give_up:
                 try:
                     client.get("/healthz").raise_for_status()

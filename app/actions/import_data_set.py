@@ -1,5 +1,6 @@
 """Begin an import: the data set's row and the job that fills it, or fills it again from a changed source."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.store.text import clean
 
 SourceKind = Literal["path", "demo"]
 Originals = Literal["copied", "referenced"]
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def import_data_set(
@@ -89,7 +91,14 @@ def import_again(
 
 def place_of(session: Session, source: str, *, trusted: bool = False) -> tuple[str, list[Path] | None]:
     """(what a reader opens, the folders that its pictures must lie in; None: any). Raises NotFound, NearmissError."""
-    if source == "demo" or source.startswith("hf:"):
+    if source == "demo":
+        return source, None
+    if source.startswith("hf:"):
+        name = source.removeprefix("hf:")
+        if (
+            not HUB_NAME.fullmatch(name) or ".." in name or Path(name).exists()
+        ):  # else `datasets` reads our disk
+            raise NearmissError(f"{name[:200]!r} is no name of the hub; give hf:OWNER/NAME")
         return source, None
     if source.startswith(UPLOAD):
         uploads = uploads_of(settings_of(session))

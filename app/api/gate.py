@@ -3,6 +3,7 @@
 Gradio reflects any Origin with credentials and has no limit of its own for all routes, so this stands before it.
 """
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from app.errors import NearmissError
 from app.settings import Settings, is_loopback
 
 MAX_BODY_BYTES = 2 * 2**20  # uploads come in pieces of 1 MiB
+HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]@:/?#\\]+)(:\d+)?")  # urlsplit reads [::1].evil as ::1
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Gradio runs inline scripts and builds functions from text; everything comes from this server all the same.
@@ -80,7 +82,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
-        host = _name(f"//{headers.get('host', '')}")
+        said = headers.get("host", "")
+        host = _name(f"//{said}") if HOST.fullmatch(said) else said
         if host not in self._hosts:
             return (
                 421,

@@ -23,6 +23,7 @@ from app.store.database import Database
 from app.store.models import Job, Model, Run
 
 log = logging.getLogger(__name__)
+TRANSLATED = [ipaddress.ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48")]
 TRIES = 3
 TIMEOUT_S = 10.0
 
@@ -91,6 +92,8 @@ def checked_address(host: str, port: int, *, private: bool) -> str:
 def _is_public(address: str) -> bool:
     one = ipaddress.ip_address(address.partition("%")[0])
     inner = getattr(one, "ipv4_mapped", None) or getattr(one, "sixtofour", None) or one
+    if isinstance(one, ipaddress.IPv6Address) and any(one in network for network in TRANSLATED):
+        return False  # NAT64 leads to any IPv4 address, private ones too
     return bool(one.is_global and inner.is_global and not one.is_multicast)
 
 

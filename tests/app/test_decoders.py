@@ -70,3 +70,15 @@ def test_a_picture_is_kept_once_however_often_it_comes(tmp_path):
     assert first == keep_file(out.getvalue(), media_url=url) and first[1:] == (2000, 1000)
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert len(times) == 3  # the original and two thumbnails
+
+
+def busy(item: str) -> str:
+    decoders._alarm(0.3)
+    while item == "busy":
+        pass
+    return item
+
+
+def test_a_picture_that_computes_too_long_ends_its_process_and_the_rest_goes_on():
+    with Decoders(busy, num_processes=1) as pool:
+        assert list(pool.map(["a", "busy", "b"])) == [("a", "a"), ("busy", DIED), ("b", "b")]

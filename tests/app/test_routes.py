@@ -23,6 +23,8 @@ def client(seeded: Database) -> Iterator[TestClient]:
     ("headers", "status"),
     [
         ({"Host": "rebound.example"}, 421),
+        ({"Host": "[::1].evil"}, 421),
+        ({"Host": "[::1]:7860"}, 200),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),

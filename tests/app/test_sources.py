@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from app.actions.import_data_set import place_of
 from app.errors import NearmissError
 from app.sources import tar_shards
 from app.sources.open_source import open_source, preview_source
 from app.sources.rows import Rejected, Row
+from app.store.database import Database
 
 
 def png(value: int = 1) -> bytes:
@@ -208,3 +210,9 @@ def test_surrogates_and_nul_in_names_are_refused_and_can_be_written_down(place):
     rows, refused = read(place / "x.jsonl")
     assert told(rows) == [("0.png", "fine")] and [r.where for r in refused] == ["line 1", "line 2", "line 3"]
     assert all(r.reason.encode() for r in refused)
+
+
+@pytest.mark.parametrize("name", ["/etc", "../etc", "http://127.0.0.1/x", "etc", "app/api", "a/../b", ""])
+def test_a_hub_name_never_means_a_place_on_our_disk(seeded: Database, name: str) -> None:
+    with seeded.reading() as session, pytest.raises(NearmissError, match="OWNER/NAME"):
+        place_of(session, f"hf:{name}")

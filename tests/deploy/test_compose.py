@@ -26,7 +26,15 @@ from app.demo.openmoji import drawings, rasterise
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 SECRETS = {"POSTGRES_PASSWORD": "pg-secret", "BROKER_PASSWORD": "broker-secret"}
-OURS = ["migrate", "web", "worker-cpu", "worker-search", "worker-train-cpu", "worker-gpu"]
+OURS = [
+    "migrate",
+    "web",
+    "worker-cpu",
+    "worker-search",
+    "worker-train-cpu",
+    "worker-gpu",
+    "worker-remote",
+]
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -39,6 +47,10 @@ def resolved() -> dict:
         "gpu",
         "--profile",
         "cpu",
+        "--profile",
+        "proxy",
+        "--profile",
+        "workers",
         "config",
         "--format",
         "json",
@@ -68,13 +80,24 @@ def test_passwords_are_demanded():
 
 def test_services_are_closed_and_only_the_page_is_published_on_loopback(services):
     published = {name: s["ports"] for name, s in services.items() if s.get("ports")}
-    assert list(published) == ["web"] and {p["host_ip"] for p in published["web"]} == {"127.0.0.1"}
-    for name in OURS:
+    assert set(published) == {"proxy", "web"} and {p["host_ip"] for p in published["web"]} == {"127.0.0.1"}
+    assert {p["target"] for p in published["proxy"]} == {80, 443}
+    for name in [*OURS, "proxy"]:
         service = services[name]
         assert service["read_only"] and service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
     for name in (n for n in OURS if n.startswith("worker")):
         assert services[name]["stop_grace_period"] == "2m0s" and services[name]["healthcheck"], name
+    for name in ("worker-gpu", "worker-remote"):
+        assert services[name]["shm_size"] and services[name]["deploy"]["resources"]["reservations"], name
+    broker = services["broker"]["command"]
+    assert (
+        "--requirepass" in broker
+        and "noeviction" in broker
+        and broker[broker.index("--appendonly") + 1] == "yes"
+    )
+    for name in ("postgres", "broker"):
+        assert services[name]["volumes"][0]["type"] == "volume" and services[name]["healthcheck"], name
     gpu = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
     assert gpu["driver"] == "nvidia" and services["worker-gpu"]["shm_size"]
 

@@ -231,11 +231,12 @@ def test_a_broker_that_lost_its_memory_is_told_again(campaign):
 
 
 def test_twenty_kills_of_anything_lose_and_double_nothing(campaign):
-    campaign.disturb(20, 1.2, 10)
+    campaign.disturb(20, 1.5, 10)
     campaign.settle()
     figures = campaign.judge()
     assert figures.pop("kills") == 20
-    assert figures.pop("runs") > 2 and figures.pop("verdicts") > 10
+    runs, verdicts = figures.pop("runs"), figures.pop("verdicts")
+    assert runs > 2 and verdicts > 0, "nothing went on meanwhile"
     assert not any(figures.values()), figures
 
 

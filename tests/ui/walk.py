@@ -12,7 +12,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET = [
+    "--no-sandbox",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 TABS = {
     "explore": ("Explore", ".nm-card"),
     "curate": ("Curate", ".nm-board .nm-cell"),
@@ -35,6 +40,8 @@ def main(address: str, out: Path) -> None:
                     visit(page, name)
                     suffix = ("" if theme == "light" else "-dark") + ("" if width == 1440 else f"-{width}")
                     page.screenshot(path=out / f"{name}{suffix}.png")
+                    if name == "explore":
+                        explore(page, address, out, suffix)
                     if name == "curate":
                         page.get_by_role("button", name="Focus").click()
                         page.wait_for_selector(".nm-desk .nm-picture img")
@@ -60,6 +67,25 @@ def main(address: str, out: Path) -> None:
                 page.close()
         browser.close()
     print("complaints:", complaints or "none")
+
+
+def explore(page: Page, address: str, out: Path, suffix: str) -> None:
+    """The filters, the page of an item, the map (made where there is none) and the duplicates."""
+    stops = {
+        "filters": ("?q=face&answer=none", ".nm-card"),
+        "item": ("?item=1500", ".nm-item-page img"),
+        "map": ("?explore=map", ".nm-map-canvas"),
+        "duplicates": ("?explore=duplicates", ".nm-group img"),
+    }
+    for name, (place, ready) in stops.items():
+        page.goto(f"{address}/{place}")
+        page.wait_for_selector(f"{ready}, :text('Make the map')", timeout=60_000)
+        if name == "map" and page.get_by_role("button", name="Make the map").count():
+            page.get_by_role("button", name="Make the map").click()
+            page.wait_for_selector(ready, timeout=600_000)
+        time.sleep(2)
+        page.screenshot(path=out / f"{name}{suffix}.png")
+    page.goto(address)
 
 
 def act(browser: Browser, address: str) -> list[str]:

@@ -1,6 +1,6 @@
 // The page of one item: the image, its captions, what was suggested, its verdicts, comments, tags and near duplicates.
 
-import { get, picture, post } from "./api.js";
+import { get, picture, post, remove } from "./api.js";
 import { verdictTag } from "./cards.js";
 import { announce, fill, h, notice, percent } from "./dom.js";
 
@@ -97,12 +97,8 @@ class Item {
   }
 
   drawComments(notes) {
-    const remove = (note) => this.change(() => fetch(`/api/comments/${note.id}`, { method: "DELETE", credentials: "same-origin", headers: { "X-Nearmiss": "1" } }).then(async (answer) => {
-      const body = await answer.json();
-      if (!answer.ok) throw new Error(body.error);
-      return body;
-    }), "Comment deleted");
-    fill(this.comments, notes.map((note) => h("li", {}, h("p", { class: "nm-note" }, note.text), h("p", { class: "nm-meta" }, `${note.person}, ${new Date(note.created_at).toLocaleString()} `, h("button", { type: "button", class: "nm-link nm-small", onclick: () => remove(note) }, "Delete")))));
+    const drop = (note) => this.change(() => remove(`/api/comments/${note.id}`), "Comment deleted");
+    fill(this.comments, notes.map((note) => h("li", {}, h("p", { class: "nm-note" }, note.text), h("p", { class: "nm-meta" }, `${note.person}, ${new Date(note.created_at).toLocaleString()} `, h("button", { type: "button", class: "nm-link nm-small", onclick: () => drop(note) }, "Delete")))));
   }
 
   async change(act, said) {
