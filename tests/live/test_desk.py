@@ -66,7 +66,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.web"], env=env, stdout=self.log, stderr=self.log
         )
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 200
         while time.monotonic() < give_up:
             try:
                 return urllib.request.urlopen(f"{self.address}/healthz", timeout=5).close()
