@@ -13,8 +13,8 @@ other half of OpenMoji, as a pretrained model has learned them from other pictur
 (Until session 4 this benchmark used the demo's base, which knows English names only, and, by a mistake, no translation was
 ever loaded: the figures from before do not compare.)
 
-The weights that the proposal starts from, and the three witnesses of a broken pair, were chosen on seeds 101 to 103 and under
-two other embeddings (a linear map of hand-made features; a CLIP of Twemoji alone), never on the seeds 0 to 4 reported here.
+The weights that the proposal starts from were chosen on seed 101, the three witnesses of a broken pair on seeds 101 and 102,
+both under one other embedding (a linear map of hand-made features), never on the seeds 0 to 4 reported here.
 
 All rankings are over the same mined pool. Baselines: random, the cosine ("score"), and NV-Retriever's rule (relative
 margin 0.05: cosine over the anchor's own). A simulated person answers from the truth in the mixed order; the proposal is
