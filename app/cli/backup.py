@@ -16,6 +16,7 @@ import typer
 from sqlalchemy import select
 
 from app.errors import Conflict, NearmissError
+from app.media.lift import lift_second_level
 from app.media.store import MediaStore
 from app.settings import get_settings
 from app.store.database import Database
@@ -76,6 +77,7 @@ def run_restore(source: str) -> None:
                 num_rows += load(connection, table, lines)
                 count_on(connection, table)
     migrate(database.engine)
+    lift_second_level(settings.resolved_media_url)
     typer.echo(f"{num_rows:,} rows are back; workers and page may be started")
 
 

@@ -75,6 +75,7 @@ def restore(source: str) -> None:
 @cli.command()
 def migrate(to: str = typer.Option("head", help="a version, for going back")) -> None:
     """Bring the database's tables to this program's version, or back to an older one."""
+    from app.media.lift import lift_second_level
     from app.settings import get_settings
     from app.store.database import Database
     from app.store.schema import migrate as migrate_engine
@@ -82,6 +83,7 @@ def migrate(to: str = typer.Option("head", help="a version, for going back")) ->
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     migrate_engine(Database(settings).engine, to)
+    lift_second_level(settings.resolved_media_url)
 
 
 @cli.command("import")

@@ -18,6 +18,7 @@ from app.broker import start_broker
 from app.cli.gpus import visible_gpus
 from app.demo import NAME
 from app.errors import NearmissError, Unavailable
+from app.media.lift import lift_second_level
 from app.settings import Settings, get_settings
 from app.store.database import Database
 from app.store.reads.data_sets import list_data_sets
@@ -38,6 +39,7 @@ def run() -> None:
         _say("database")
         database = Database(settings)
         migrate(database.engine)
+        lift_second_level(settings.resolved_media_url)
         say_first_password(settings)
         if not settings.broker_url:
             _say("broker")

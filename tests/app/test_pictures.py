@@ -1,13 +1,16 @@
 """Pictures: what is taken, how it is converted, what is refused with a sentence."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app.errors import NearmissError
+from app.media.lift import lift_second_level
 from app.media.pictures import check_picture, upright_rgb
+from app.media.store import MediaStore, content_key
 
 
 def file(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -60,3 +63,13 @@ def test_thumbnails_are_webp_of_the_promised_size() -> None:
 def test_hostile_files_get_a_sentence(data: bytes, said: str) -> None:
     with pytest.raises(NearmissError, match=said):
         check_picture(data)
+
+
+def test_pictures_of_a_home_with_two_folder_levels_are_found_again(tmp_path: Path) -> None:
+    old = tmp_path / "images" / "ab" / "cd"
+    old.mkdir(parents=True)
+    (old / "abcdef").write_bytes(b"picture")
+    url = f"file://{tmp_path}"
+    assert lift_second_level(url) == 1
+    assert MediaStore(url).get(content_key("abcdef", kind="images")) == b"picture"
+    assert lift_second_level(url) == 0
