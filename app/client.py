@@ -324,9 +324,9 @@ class Nearmiss:
         """One run. Raises ApiError (404)."""
         return _made(Run, self._ask("GET", f"/api/runs/{run_id}"))
 
-    def steer_run(self, run_id: int, verb: Verb) -> Run:
-        """Cancel, pause or resume it. Raises ApiError (409) where that is too late."""
-        return _made(Run, self._ask("POST", f"/api/runs/{run_id}/{verb}"))
+    def steer_run(self, run_id: int, verb: Verb) -> Job:
+        """Cancel, pause or resume it: its job. Raises ApiError (409) where that is too late."""
+        return _made(Job, self._ask("POST", f"/api/runs/{run_id}/{verb}"))
 
     def checkpoint(self, run_id: int, to: str | Path) -> Path:
         """The result as open_clip loads it, a zip, written to the file `to`. Raises ApiError (404)."""

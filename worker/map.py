@@ -20,6 +20,8 @@ from worker.embed import Results
 NEIGHBOURS = 15
 FEWEST = 8  # images that a layout is worth
 MAX_CLUSTERS = 24
+EXACT = 50_000  # images whose neighbours are found exactly
+BLOCK = 512
 SEED = 0  # the same vectors, the same map
 
 
@@ -55,12 +57,38 @@ def layout(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
     from umap import UMAP
 
     num_neighbours = min(NEIGHBOURS, len(vectors_ND) - 1)
-    # spectral starts need an eigensolver that fails on tiny or disconnected data
-    start = "pca" if len(vectors_ND) > 2 * NEIGHBOURS else "random"
-    umap = UMAP(n_neighbors=num_neighbours, metric="cosine", init=start, random_state=SEED, low_memory=True)
+    # its own exact search below 4,096 points calls Python for each pair; beyond EXACT its approximate one is quicker
+    known = _nearest(vectors_ND, num_neighbours) if len(vectors_ND) <= EXACT else (None, None, None)
+    umap = UMAP(
+        n_neighbors=num_neighbours,
+        metric="cosine",
+        init="pca" if len(vectors_ND) > 2 * NEIGHBOURS else "random",
+        random_state=SEED,
+        n_jobs=1,
+        precomputed_knn=known,
+        force_approximation_algorithm=True,
+    )
     placed = umap.fit_transform(vectors_ND)
     low, high = placed.min(axis=0), placed.max(axis=0)
     return np.asarray(2 * (placed - low) / np.maximum(high - low, 1e-9) - 1, np.float32)
+
+
+def _nearest(
+    vectors_ND: NDArray[np.float32], num: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], None]:
+    """(places, distances) of each vector's nearest [N, num], itself first, by blocks; None: no search index."""
+    places = np.empty((len(vectors_ND), num), np.int64)
+    distances = np.empty((len(vectors_ND), num), np.float32)
+    for start in range(0, len(vectors_ND), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosine = vectors_ND[block] @ vectors_ND.T
+        own = np.arange(len(cosine))
+        cosine[own, start + own] = 2.0  # itself, whatever rounding says
+        best = np.argpartition(-cosine, num - 1, axis=1)[:, :num]
+        order = np.argsort(-np.take_along_axis(cosine, best, axis=1), axis=1, kind="stable")
+        places[block] = np.take_along_axis(best, order, axis=1)
+        distances[block] = 1.0 - np.minimum(np.take_along_axis(cosine, places[block], axis=1), 1.0)
+    return places, distances, None
 
 
 def clusters(vectors_ND: NDArray[np.float32]) -> NDArray[np.int32]:

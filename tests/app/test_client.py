@@ -52,6 +52,22 @@ def test_the_client_reads_decides_and_takes_back(nearmiss):
     assert nearmiss.models()[0].name == "tiny"
 
 
+def test_the_client_previews_searches_and_steers(nearmiss, tmp_path):
+    (tmp_path / "x.csv").write_text("pic,words\nno.png,hello\n")
+    seen = nearmiss.preview(str(tmp_path / "x.csv"), columns={"image": "pic", "caption": "words"})
+    assert (list(seen.columns), seen.problem) == (["pic", "words"], "") and "no.png" in seen.rows[0]["reason"]
+    assert nearmiss.pair(3).caption == "thing 2"
+    assert "thing 3" in [pair.caption for pair in nearmiss.search(1, "thing 3")]
+    run = start_run(nearmiss)
+    assert nearmiss.steer_run(run, "pause").state == "paused"
+    assert nearmiss.cancel(nearmiss.run(run).job_id).state == "cancelled"
+    export = nearmiss.export(1, "tsv")
+    with pytest.raises(ApiError, match="export again"):
+        nearmiss.download(export.id, tmp_path / "x.zip")
+    with pytest.raises(ApiError, match="no checkpoint"):
+        nearmiss.checkpoint(run, tmp_path / "y.zip")
+
+
 def test_errors_are_the_servers_sentences(nearmiss):
     with pytest.raises(ApiError, match="no data set 99") as caught:
         nearmiss.data_set(99)

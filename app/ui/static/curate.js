@@ -159,6 +159,7 @@ class Desk {
   key(event) {
     if (!this.view || !this.root.checkVisibility?.() || event.metaKey || event.altKey) return;
     if (event.target.closest("input, textarea, select, [contenteditable], dialog")) return;
+    if (document.querySelector("dialog[open]")) return; // what is typed there is no answer
     const key = event.key.toLowerCase();
     if (event.ctrlKey && key !== "z") return;
     if (["enter", " "].includes(key) && event.target.closest(OWN_KEYS)) return; // the button's own

@@ -23,6 +23,7 @@ export function showKeys(actions, lines, onChanged) {
     waiting = action;
     told.textContent = `Press the key for: ${ACTIONS[action].what}. Escape keeps the old one.`;
     draw();
+    list.querySelector(".nm-chosen").focus(); // the list was drawn anew, and the key must arrive here
   };
   const press = (event) => {
     if (!waiting) return;
