@@ -48,6 +48,8 @@ def run_backup(to: str, *, media: bool) -> None:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    finally:
+        database.close()
     typer.echo(
         f"{target}: {len(sums)} files, {target.stat().st_size / 1e6:,.1f} MB; keep it as safe as the server"
     )
@@ -76,6 +78,7 @@ def run_restore(source: str) -> None:
                 num_rows += load(connection, table, lines)
                 count_on(connection, table)
     migrate(database.engine)
+    database.close()
     typer.echo(f"{num_rows:,} rows are back; workers and page may be started")
 
 
