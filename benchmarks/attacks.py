@@ -315,12 +315,10 @@ def headers(client: httpx.Client, admin: dict[str, str], attempts: Attempts) -> 
         answer = client.get(path, headers={name: value})
         attempts.note("header", f"{name} {path} {answer.status_code}", answer.status_code in (401, 303))
     for junk in [
-        "Bearer ",
         "Bearer null",
         "Bearer undefined",
         "Bearer ' or 1=1 --",
         "Bearer " + "a" * 7000,
-        "bearer\tx",
         "Bearer %00",
         "Token x",
     ]:

@@ -49,6 +49,8 @@ def run_backup(to: str, *, media: bool) -> None:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    finally:
+        database.close()
     typer.echo(
         f"{target}: {len(sums)} files, {target.stat().st_size / 1e6:,.1f} MB; keep it as safe as the server"
     )
@@ -78,6 +80,7 @@ def run_restore(source: str) -> None:
                 count_on(connection, table)
     migrate(database.engine)
     lift_second_level(settings.resolved_media_url)
+    database.close()
     typer.echo(f"{num_rows:,} rows are back; workers and page may be started")
 
 

@@ -1,21 +1,26 @@
 """All rows of all tables as JSON lines, and back: the same for SQLite and Postgres, so that one can become the other."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, insert, select, text
 
-VERSION_TABLE = "alembic_version"
+from app.store import models
+
 ROWS_AT_ONCE = 1000
 
 
 def tables_of(connection: Connection) -> list[Table]:
-    """The tables as they are in the database, those that others refer to first."""
+    """The tables of the models as they are in the database, those that others refer to first.
+
+    What is not a model, such as the words of captions, is made again from them by itself.
+    """
     found = MetaData()
-    found.reflect(connection)
-    return [table for table in found.sorted_tables if table.name != VERSION_TABLE]
+    found.reflect(connection, only=lambda name, _: name in models.Table.metadata.tables)
+    return found.sorted_tables
 
 
 def dump(connection: Connection, table: Table) -> Iterator[str]:
@@ -27,11 +32,14 @@ def dump(connection: Connection, table: Table) -> Iterator[str]:
 
 def load(connection: Connection, table: Table, lines: Iterable[str]) -> int:
     """Inserts the rows; how many there were."""
-    times = {column.name for column in table.columns if _is_time(column.type)}
+    times = {column.name for column in table.columns if _holds(column.type, datetime)}
+    blobs = {column.name for column in table.columns if _holds(column.type, bytes)}
     num_rows, batch = 0, []
     for line in lines:
         row = json.loads(line)
-        batch.append({name: _time(value) if name in times else value for name, value in row.items()})
+        row |= {name: datetime.fromisoformat(row[name]) for name in times & row.keys() if row[name]}
+        row |= {name: b64decode(row[name]) for name in blobs & row.keys() if row[name] is not None}
+        batch.append(row)
         num_rows += 1
         if len(batch) == ROWS_AT_ONCE:
             connection.execute(insert(table), batch)
@@ -63,15 +71,11 @@ def snapshot(engine: Engine) -> Connection:
 def _said(value: Any) -> Any:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
-    return value
+    return b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def _time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
-
-
-def _is_time(type_: Any) -> bool:
+def _holds(type_: Any, python_type: type) -> bool:
     try:
-        return type_.python_type is datetime
+        return type_.python_type is python_type
     except NotImplementedError:
         return False
