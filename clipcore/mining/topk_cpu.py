@@ -109,7 +109,7 @@ class Best:
             np.greater(part, floor, out=over[:, : part.shape[1]])
             # eight flags are one int64: an eighth of the places to look at
             line, eight = torch.from_numpy(over.view(np.int64)).nonzero(as_tuple=True)
-            flag, bit = over.reshape(len(part), -1, 8)[line.numpy(), eight.numpy()].nonzero()
+            flag, bit = over.reshape(len(part), width // 8, 8)[line.numpy(), eight.numpy()].nonzero()
             line_H = line.numpy()[flag]
             place_H = eight.numpy()[flag] * 8 + bit
             score_H = part[line_H, place_H]

@@ -7,6 +7,11 @@ import sys
 
 import pytest
 
+from app.api.server import create_app
+from app.errors import NearmissError
+from app.settings import Settings
+from app.store.database import Database
+from app.store.schema import migrate
 from clipcore.config import ModelConfig
 from clipcore.errors import ClipcoreError
 from clipcore.towers import load_towers
@@ -41,9 +46,11 @@ def test_port_in_use_names_the_port_and_the_variable(tmp_path):
     assert is_one_sentence(done) and port in done.stderr and "NEARMISS_PORT" in done.stderr
 
 
-def test_address_open_to_others_is_refused(tmp_path):
-    done = nearmiss("up", NEARMISS_HOME=str(tmp_path), NEARMISS_HOST="0.0.0.0")
-    assert is_one_sentence(done) and "127.0.0.1" in done.stderr
+def test_address_open_to_others_is_refused_while_nobody_must_log_in(tmp_path):
+    settings = Settings(home=tmp_path, host="0.0.0.0")
+    migrate(Database(settings).engine)
+    with pytest.raises(NearmissError, match="or bind 127"):
+        create_app(settings)
 
 
 def test_import_before_the_first_start_names_migrate(tmp_path):
