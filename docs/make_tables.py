@@ -125,7 +125,7 @@ def table(name: str) -> str:
             ]
         )
     if part:
-        return _curve(found[part])
+        return f"{_curve(found[part])}\n\n![growth](plots/growth-{part}.svg)"
     figures = found["figures"]
     lines = LINES.get(file) or [(key, key, "") for key in figures]
     rows = [f"*{_when(found)}*", "", "| what | figure | target |", "|---|---|---|"]

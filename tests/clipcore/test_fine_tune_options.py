@@ -291,7 +291,7 @@ def test_preflight_counts_the_collisions_that_labels_leave():
         ({"evaluation": {"metric": "nope", "keep": "best", "every_epochs": 1}}, "no metric 'nope'"),
         ({"optimiser": {"ema": 1.0}}, "EMA"),
         ({"batch": {"size": 16, "replay": 0.9}}, "replay"),
-        ({"loss": {"heads": {"nonsense": 1.0}}}, "Unknown loss"),
+        ({"loss": {"heads": {"nonsense": 1.0}}}, "There is no head 'nonsense'"),
         ({"loss": {"options": {"info_nce": {"beta": 1.0}}}}, "no option 'beta'"),
     ],
 )

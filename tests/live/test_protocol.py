@@ -157,7 +157,7 @@ def test_two_processes_agree_with_one_after_twenty_steps(campaign):
     floating = [name for name, tensor in one.items() if tensor.is_floating_point()]
     assert all(one[name].double().dtype == one[name].dtype for name in floating)
     apart = max((one[name] - two[name]).abs().max().item() for name in floating)
-    assert 0 < apart <= 1e-9 or apart == 0, apart
+    assert apart <= 1e-9, apart
 
 
 def test_two_processes_survive_the_death_of_one(campaign):
@@ -171,7 +171,7 @@ def test_two_processes_survive_the_death_of_one(campaign):
 
 
 def test_neither_a_message_handed_out_twice_nor_a_database_away_starts_a_second_copy(campaign):
-    run_id = start(campaign, "long", max_steps=300, save_every_s=0.0)
+    run_id = start(campaign, "long", max_steps=20_000)
     wait_for(campaign, run_id, "a step", lambda run: run["done"] > 2)
     began = time.monotonic()
     _, training = processes_of(campaign, run_id)
@@ -180,14 +180,13 @@ def test_neither_a_message_handed_out_twice_nor_a_database_away_starts_a_second_
     campaign.postgres.start()
     while view(campaign, run_id)["state"] == "running" and time.monotonic() - began < 25:
         time.sleep(0.5)  # the broker looks every 10 s for messages that are older than 5 s
-    assert time.monotonic() - began > 20, "the run was too short to outlive its message"
-    if view(campaign, run_id)["state"] == "running":
-        assert processes_of(campaign, run_id)[1] == training
-        campaign.nearmiss.post(f"/api/runs/{run_id}/pause")
-        campaign.nearmiss.wait(
-            "the pause", lambda: view(campaign, run_id)["state"] == "paused", timeout_s=PATIENCE_S
-        )
-        campaign.nearmiss.post(f"/api/runs/{run_id}/cancel")
+    assert view(campaign, run_id)["state"] == "running", "the run was too short to outlive its message"
+    assert processes_of(campaign, run_id)[1] == training
+    campaign.nearmiss.post(f"/api/runs/{run_id}/pause")
+    campaign.nearmiss.wait(
+        "the pause", lambda: view(campaign, run_id)["state"] == "paused", timeout_s=PATIENCE_S
+    )
+    campaign.nearmiss.post(f"/api/runs/{run_id}/cancel")
     assert num_states(campaign, run_id, "claimed") == 1
     steps = [point[0] for event in events(campaign, run_id, "step") for point in event["body"]["points"]]
     assert sorted(set(steps)) == list(range(1, max(steps) + 1)), "steps of the outage were not reported later"
