@@ -12,6 +12,8 @@ from app.logs import begin_logs
 from app.settings import get_settings
 from app.ui.mount import mount
 
+STREAMS_END_WITHIN_S = 2  # an open events stream would else hold a stop for as long as its reader stays
+
 
 def build() -> FastAPI:
     """Routes first, the page at "/" around them."""
@@ -34,4 +36,5 @@ if __name__ == "__main__":
         access_log=False,
         proxy_headers=False,  # NEARMISS_TRUSTED_PROXIES decides, not uvicorn's default
         server_header=False,
+        timeout_graceful_shutdown=STREAMS_END_WITHIN_S,
     )

@@ -35,6 +35,8 @@ def run() -> None:
     (settings.home / "logs").mkdir(parents=True, exist_ok=True)
     children = Children(settings.home / "logs")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # what a script starts with & is born with SIGINT ignored, and Python then leaves it so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _say("database")
         database = Database(settings)
@@ -55,6 +57,8 @@ def run() -> None:
     except KeyboardInterrupt:
         pass
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl+C must not leave children behind
+            signal.signal(number, signal.SIG_IGN)
         typer.echo("\nstopping …")
         children.stop()
 
@@ -105,19 +109,17 @@ class Children:
 
     def stop(self) -> None:
         """Workers and web first, the broker last; kills what does not leave."""
-        names = sorted(self.running, key=lambda name: name == "broker")
-        for name in names:
-            process, _ = self.running[name]
-            process.send_signal(signal.SIGTERM)
-            if name != "broker":
-                continue
-        give_up = time.monotonic() + STOP_S
-        for name in names:
-            process, _ = self.running[name]
-            try:
-                process.wait(timeout=max(0.1, give_up - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
+        broker = [process for name, (process, _) in self.running.items() if name == "broker"]
+        others = [process for name, (process, _) in self.running.items() if name != "broker"]
+        for processes in (others, broker):
+            for process in processes:
+                process.terminate()
+            give_up = time.monotonic() + STOP_S
+            for process in processes:
+                try:
+                    process.wait(timeout=max(0.1, give_up - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
 
 def _first_import(database: Database, settings: Settings) -> None:

@@ -38,7 +38,11 @@ class Nearmiss:
         }
         self.log = (home / "up.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli.main", "up"], env=self.env, stdout=self.log, stderr=self.log
+            [sys.executable, "-m", "app.cli.main", "up"],
+            env=self.env,
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=_as_a_script_starts_it,
         )
 
     def get(self, path: str) -> Any:
@@ -108,6 +112,11 @@ class Nearmiss:
         """Ctrl+C; the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
+
+
+def _as_a_script_starts_it() -> None:
+    """As `nearmiss up &` in a script: born with SIGINT ignored, yet `kill -INT` must end it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

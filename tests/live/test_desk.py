@@ -136,16 +136,29 @@ def server() -> Iterator[Server]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def cookies(browser: Any, server: Server) -> dict[str, Any]:
+    """The sessions of both by name; each logs in once, since an address may only ten times a minute."""
+    sessions = {}
+    for name in ("ana", "bo"):
+        context = browser.new_context()
+        form = {"name": name, "password": PASSWORD}
+        answer = context.request.post(f"{server.address}/log-in", form=form, headers={"X-Nearmiss": "1"})
+        assert answer.ok, answer.text()
+        sessions[name] = context.cookies()
+        assert sessions[name], "no cookie came"
+        context.close()
+    return sessions
+
+
 @pytest.fixture
-def people(browser: Any, server: Server) -> Iterator[dict[str, Any]]:
+def people(browser: Any, cookies: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A page each, logged in; silent consoles."""
     complaints: list[str] = []
     pages = {}
     for name in ("ana", "bo"):
         context = browser.new_context(viewport={"width": 1440, "height": 900})
-        form = {"name": name, "password": PASSWORD}
-        answer = context.request.post(f"{server.address}/log-in", form=form, headers={"X-Nearmiss": "1"})
-        assert answer.ok, answer.text()
+        context.add_cookies(cookies[name])
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
@@ -282,10 +295,9 @@ def test_keys_can_be_changed_are_listed_and_are_ignored_while_typing(
     assert server.num_decided() == before - 1
 
 
-def test_a_swipe_answers_at_390_px(browser: Any, server: Server) -> None:
+def test_a_swipe_answers_at_390_px(browser: Any, cookies: dict[str, Any], server: Server) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    form = {"name": "bo", "password": PASSWORD}
-    context.request.post(f"{server.address}/log-in", form=form, headers={"X-Nearmiss": "1"})
+    context.add_cookies(cookies["bo"])
     page = context.new_page()
     page.set_default_timeout(60_000)
     look(page, server, "focus")

@@ -1,12 +1,11 @@
 """Whatever people write is shown as the text that it is, and none of it runs: 500 hostile texts through Explore's views."""
 
-import os
-import shutil
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import uvicorn
@@ -77,22 +76,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(address: str) -> Iterator[object]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing; install chromium")
-        pytest.skip("Chromium is not installed, so the browser test does not run here")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        opened = browser.new_page(viewport={"width": 1440, "height": 900})
-        opened.set_default_timeout(60_000)
-        opened.on("dialog", lambda dialog: pytest.fail(f"a dialog opened: {dialog.message}"))
-        opened.goto(address)
-        yield opened
-        browser.close()
+def page(browser: Any, address: str) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    opened.set_default_timeout(60_000)
+    opened.on("dialog", lambda dialog: pytest.fail(f"a dialog opened: {dialog.message}"))
+    opened.goto(address)
+    yield opened
+    opened.close()
 
 
 def nothing_ran(page) -> None:
