@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def _say_hello(**_: Any) -> None:
 
 def _warm() -> None:
     """Loads what the first search needs, which takes longer than a search waits."""
-    import clipcore.towers  # noqa: F401  torch and open_clip, also where nothing is embedded yet
+    import_module("open_clip")  # seconds of imports, also where nothing is embedded yet
 
     try:
         with database.reading() as session:
