@@ -23,3 +23,7 @@ class Unavailable(NearmissError):
     """A part that this needs does not answer (broker, worker, model); nothing is lost."""
 
     status = 503
+
+
+class NotReady(Unavailable):
+    """The part is there and will answer soon (a worker that still loads its model); ask again."""

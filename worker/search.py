@@ -4,9 +4,11 @@ It is the exception to the job rules: no row, no lease, `-P solo`, and answers t
 """
 
 import base64
+import logging
 import os
 import socket
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from app.store.models import Embedding, Model
 from worker.models import model_config
 
 EXPIRES_S = 60
+log = logging.getLogger(__name__)
 settings = get_settings()
 app = Celery("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
 app.conf.update(
@@ -120,3 +123,17 @@ def _towers(model_id: int) -> Any:
 @worker_ready.connect
 def _say_hello(**_: Any) -> None:
     presence.stay_seen(database, name=NAME, queue="search")
+    _warm()
+
+
+def _warm() -> None:
+    """Loads what the first search needs, which takes longer than a search waits."""
+    import_module("open_clip")  # seconds of imports, also where nothing is embedded yet
+
+    try:
+        with database.reading() as session:
+            model_id = session.scalar(select(Embedding.model_id).order_by(Embedding.id.desc()).limit(1))
+        if model_id is not None:
+            _embed_text(model_id, "")
+    except Exception as error:  # a model that cannot be loaded is the searches' to report; the worker stays
+        log.warning("the newest model is not loaded ahead: %s", error)

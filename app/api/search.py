@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.access import MAX_ID, VIEWER, Db, Id
 from app.api.explore import Wish
-from app.errors import NearmissError, Unavailable
+from app.errors import NearmissError, NotReady, Unavailable
 from app.jobs.presence import num_connected
 from app.jobs.send import ask_search
 from app.jobs.waiting import no_worker
@@ -28,11 +28,15 @@ MAX_PICTURE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Results:
-    """Cards with their cosine to the query, the best first. `note` says, in a sentence, why the search was by words."""
+    """Cards with their cosine to the query, the best first. `note` says, in a sentence, why the search was by words.
+
+    `ask_again`: the search worker is there but not ready, so the same question will soon be answered by meaning.
+    """
 
     items: list[Card]
     next: str | None
     note: str | None
+    ask_again: bool = False
 
 
 @router.get("/{data_set_id}/search")
@@ -54,7 +58,7 @@ def search(
             raise
         with database.reading() as session:
             page = page_of_cards(session, data_set_id, replace(wanted, show="pairs"), limit=min(limit, 200))
-        return Results(page.items, None, f"{error}; these results are by words")
+        return Results(page.items, None, f"{error}; these results are by words", isinstance(error, NotReady))
 
 
 @router.post(

@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import TimeoutError as NoAnswer
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.errors import Unavailable
+from app.errors import NotReady, Unavailable
 from app.settings import Settings
 from app.store.database import Database, after_commit, epoch_s
 from app.store.models import Job
@@ -46,13 +47,17 @@ def _send(database: Database, job_id: int, queue: str) -> None:
 def ask_search(settings: Settings, request: dict[str, Any], *, timeout_s: float = 3.0) -> dict[str, Any]:
     """The answer of the search worker to `request` (ids in, ids and scores out).
 
-    Raises Unavailable when the broker is down or no worker answers within `timeout_s` seconds.
+    Raises NotReady when no worker answers within `timeout_s` seconds, Unavailable when the broker is down.
     """
     try:
         app = producer(settings.resolved_broker_url, settings.visibility_s)
         answer = app.send_task(SEARCH, kwargs=request, queue="search", retry=False, expires=timeout_s)
         found: dict[str, Any] = answer.get(timeout=timeout_s)
         return found
+    except NoAnswer as error:
+        raise NotReady(
+            "search by meaning is still loading its model, or busy; ask again in a few seconds"
+        ) from error
     except Exception as error:  # the broker's, the backend's and the worker's errors have no common root
         raise Unavailable(
             "search by meaning does not answer; start its worker with `nearmiss worker search`"

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api import create_app
-from app.errors import NearmissError
+from app.errors import NearmissError, NotReady
 from app.store.database import Database
 
 
@@ -117,6 +117,20 @@ def test_search_falls_back_to_words_and_says_so(client: TestClient) -> None:
     answer = client.get("/api/data-sets/1/search?q=thing 3").json()
     assert [item["caption"] for item in answer["items"]] == ["thing 3"]
     assert "nearmiss worker search" in answer["note"]
+    assert not answer["ask_again"], "nobody is there who could answer soon"
+
+
+def test_search_tells_the_page_to_ask_again_while_its_worker_loads_the_model(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loading(*_: object) -> None:
+        raise NotReady("still loading")
+
+    monkeypatch.setattr("app.api.search._by_meaning", loading)
+    answer = client.get("/api/data-sets/1/search?q=thing 3").json()
+    assert answer["ask_again"] and "still loading" in answer["note"]
+    assert [item["caption"] for item in answer["items"]] == ["thing 3"]
+    assert client.get("/api/data-sets/1/search?image_id=1").status_code == 503
 
 
 def test_a_model_is_added_once_and_a_name_that_means_another_is_refused(client: TestClient) -> None:

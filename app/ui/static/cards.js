@@ -16,6 +16,7 @@ export class Cards {
     this.near = new IntersectionObserver((seen) => seen.forEach(({ target, isIntersecting }) => (isIntersecting ? this.show(target) : this.hide(target))), { rootMargin: "1500px" });
     new ResizeObserver(() => this.columns()).observe(this.root);
     this.items = new Map();
+    this.order = [];
     this.last = null;
   }
 

@@ -12,6 +12,7 @@ import { Selection } from "./selection.js";
 import { onDataSet } from "./state.js";
 
 const VIEWS = { grid: "Grid", map: "Map", duplicates: "Duplicates" };
+const AGAIN_MS = 1500; // until a search that was not ready is asked again
 const SHOWS = { pairs: "Pairs", suggestions: "Open suggestions", verdicts: "Verdicts" };
 
 export function explore(root) {
@@ -179,13 +180,14 @@ class Explore {
     const turn = this.turn;
     fill(this.more, h("p", { class: "nm-meta nm-loading" }, "Loading …"));
     let note = null;
+    let askAgain = false;
     try {
       do {
         const page = await this.page();
         if (turn !== this.turn) return;
         this.after = page.next ?? null;
         this.held.push(...page.items);
-        note = page.note;
+        ({ note, ask_again: askAgain } = page);
         while (this.held.length >= BLOCK) this.cards.add(this.held.splice(0, BLOCK));
       } while (this.after !== null && this.held.length > 0 && this.cards.count === 0 && this.held.length < BLOCK);
       if (this.after === null && this.held.length) this.cards.add(this.held.splice(0));
@@ -195,6 +197,7 @@ class Explore {
       if (turn === this.turn) fill(this.more, notice("error", error.message, h("button", { type: "button", class: "nm-button", onclick: () => this.restart() }, "Try again")));
     }
     this.loading = false;
+    if (askAgain) setTimeout(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart(), AGAIN_MS);
     if (turn === this.turn && this.after && this.more.getBoundingClientRect().top < innerHeight + 800) setTimeout(() => this.load());
   }
 
