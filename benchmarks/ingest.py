@@ -278,7 +278,7 @@ def api_latency_ms(settings: Settings) -> dict[str, float]:
             "data_sets": "/api/data-sets",
             "pairs": "/api/data-sets/1/pairs?after=9000",
             "pair": "/api/pairs/9",
-            "words": "/api/data-sets/1/pairs?q=number%209",
+            "words": "/api/data-sets/1/explore?words=number%209",
         }
         for name, path in paths.items():
             times = []
