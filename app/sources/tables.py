@@ -15,11 +15,10 @@ MAX_LINE = 1 << 20  # characters
 FLICKR = re.compile(r"[^\t]+#\d+\t")  # Flickr8k.token.txt: picture#number, tab, caption; no header
 Wish = Mapping[str, str] | None
 
-csv.field_size_limit(MAX_LINE)
-
 
 def read_table(path: Path, *, root: Path, anywhere: bool, wish: Wish = None) -> Rows:
     """A CSV or TSV with a header, or Flickr's token file."""
+    csv.field_size_limit(MAX_LINE)  # of the whole process, so each reader says its own
     with _open(path, newline="") as file:
         head = file.readline(MAX_LINE)
         file.seek(0)
