@@ -107,7 +107,7 @@ def run(context: JobContext) -> int:
 
     def finish(session: Session) -> None:
         results(session)
-        lease.finish(session, job_id, token=token)
+        lease.finish(session, job_id, token=token, note=context.note)
 
     context.end(finish)
     return 0
