@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { announce, fill, h, notice, number } from "./dom.js";
-import { loadDataSets, onDataSet, state } from "./state.js";
+import { loadDataSets, onDataSets, state } from "./state.js";
 
 const ROLES = [["image", "Picture"], ["caption", "Caption"], ["split", "Split (optional)"]];
 const OVER = new Set(["finished", "failed", "cancelled"]);
@@ -25,7 +25,7 @@ class Import {
     this.answer = h("div", { "aria-live": "polite" });
     this.columns = {};
     this.queued = ""; // the name of the data set whose import was sent from here
-    onDataSet(() => this.follow());
+    onDataSets(() => this.follow());
   }
 
   // The list above tells how an import goes; the line here must not say that it waits when it is over.
