@@ -1,7 +1,8 @@
 """The desk of several people: taking items on a lease, the numbers beside it, disagreements, corrected captions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,6 +18,8 @@ from app.store.reads.boards import MAX_BOARDS, Boards, next_boards
 from app.store.reads.queue import MAX_EXCLUDED, Order, Queue, next_items
 
 router = APIRouter(prefix="/api")
+Taken = TypeVar("Taken", Queue, Boards)
+TRIES = 50  # as many people may press at the same moment
 Held = Annotated[
     list[Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]], Field(default_factory=list, max_length=MAX_EXCLUDED)
 ]
@@ -58,22 +61,41 @@ class MendView:
 @router.post("/data-sets/{data_set_id}/queue")
 def take_items(data_set_id: Id, body: Take, database: Db, person: Person) -> Queue:
     """The next items, leased to this person for ten minutes; a GET only looks."""
-    with database.reading() as session:
-        found = next_items(
-            session, data_set_id, order=body.order, limit=body.limit, exclude=body.exclude, person=person
-        )
-    with database.transaction() as session:
-        return take_queue(session, data_set_id, found, person=person)
+
+    def take() -> tuple[bool, Queue]:
+        with database.reading() as session:
+            found = next_items(
+                session, data_set_id, order=body.order, limit=body.limit, exclude=body.exclude, person=person
+            )
+        with database.transaction() as session:
+            taken = take_queue(session, data_set_id, found, person=person)
+        return bool(taken.items or not found.items), taken
+
+    return _tried(take)
 
 
 @router.post("/data-sets/{data_set_id}/boards")
 def take_some_boards(data_set_id: Id, body: Take, database: Db, person: Person) -> Boards:
     """The next boards, leased to this person for ten minutes; a GET only looks."""
     limit = min(body.limit, MAX_BOARDS)
-    with database.reading() as session:
-        found = next_boards(session, data_set_id, limit=limit, exclude=body.exclude, person=person)
-    with database.transaction() as session:
-        return take_boards(session, data_set_id, found, person=person)
+
+    def take() -> tuple[bool, Boards]:
+        with database.reading() as session:
+            found = next_boards(session, data_set_id, limit=limit, exclude=body.exclude, person=person)
+        with database.transaction() as session:
+            taken = take_boards(session, data_set_id, found, person=person)
+        return bool(taken.boards or not found.boards), taken
+
+    return _tried(take)
+
+
+def _tried(take: Callable[[], tuple[bool, Taken]]) -> Taken:
+    """Looks again where others were quicker with every item: an empty answer means that nothing is left."""
+    for _ in range(TRIES - 1):
+        done, taken = take()
+        if done:
+            return taken
+    return take()[1]
 
 
 @router.get("/data-sets/{data_set_id}/desk")

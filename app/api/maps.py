@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.actions.start_map import start_map
-from app.api.access import VIEWER, Db, Id, Person
+from app.api.access import MAX_ID, VIEWER, Db, Id, Person
 from app.errors import NotFound
 from app.jobs.view import JobView, get_job, view_job
 from app.media.maps import map_ids
@@ -39,7 +40,7 @@ class MapView:
 class Lassoed(BaseModel):
     """Images that were chosen on the map."""
 
-    image_ids: list[int] = Field(max_length=MOST)
+    image_ids: list[Annotated[int, Field(ge=1, le=MAX_ID)]] = Field(max_length=MOST)
 
 
 @router.get("")

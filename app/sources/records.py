@@ -117,4 +117,6 @@ def _list(found: Sequence[str]) -> str:
 
 
 def _sayable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    """One line, without characters that a terminal or a page would obey."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return shown.encode("utf-8", "backslashreplace").decode()

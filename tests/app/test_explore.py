@@ -99,8 +99,11 @@ def test_suggestions_and_verdicts_come_once_each_too(explored: Database, wanted:
 def test_a_filter_that_makes_no_sense_is_one_sentence(explored: Database) -> None:
     with pytest.raises(NearmissError, match="smaller one first"):
         Filter(min_chars=9, max_chars=3)
-    with pytest.raises(NearmissError, match="neither person nor score"):
-        Filter(person="ana")
+    for show in ("pairs", "suggestions"):
+        with pytest.raises(NearmissError, match="have no person"):
+            Filter(show=show, person="ana")
+    with pytest.raises(NearmissError, match="pairs have no score"):
+        Filter(min_score=0.1)
     for place in ("x", "1,2,3", "1e400", "--1", f"{2**70}"):
         with explored.reading() as session, pytest.raises(NearmissError, match="place"):
             page_of_cards(session, 1, Filter(), after=place)

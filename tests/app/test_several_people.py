@@ -119,6 +119,32 @@ def test_two_who_ask_at_the_same_moment_never_both_get_an_item(once: Database) -
     assert len(everything) == len(set(everything)) > 0
 
 
+@pytest.mark.parametrize(("path", "look"), [("queue", "next_items"), ("boards", "next_boards")])
+def test_who_is_overtaken_at_every_item_looks_again_instead_of_hearing_that_nothing_is_left(
+    once: Database, monkeypatch: pytest.MonkeyPatch, path: str, look: str
+) -> None:
+    from app.api import desk
+
+    plain, overtaken = getattr(desk, look), []
+
+    def overtaking(session: object, data_set_id: int, **more: object) -> object:
+        found = plain(session, data_set_id, **more)
+        if len(overtaken) < 2:
+            boards = found.boards if path == "boards" else [found]
+            held = [i.suggestion_id for board in boards for i in board.items]
+            with once.transaction() as other:
+                lease_items(other, suggestion_ids=held, person=f"quicker {len(overtaken)}")
+            overtaken.append(held)
+        return found
+
+    monkeypatch.setattr(desk, look, overtaking)
+    headers = {"X-Nearmiss": "1"}
+    with TestClient(create_app(once.settings), base_url="http://127.0.0.1:7860", headers=headers) as client:
+        found = client.post(f"/api/data-sets/1/{path}", json={"limit": 3}).json()
+    assert all(overtaken) and len(overtaken) == 2
+    assert len(found["items" if path == "queue" else "boards"]) == 3
+
+
 def test_boards_are_leased_too_and_the_rest_is_said_to_lie_with_others(once: Database) -> None:
     with once.reading() as session:
         boards = next_boards(session, 1, limit=10, person="ana")

@@ -216,3 +216,10 @@ def test_surrogates_and_nul_in_names_are_refused_and_can_be_written_down(place):
 def test_a_hub_name_never_means_a_place_on_our_disk(seeded: Database, name: str) -> None:
     with seeded.reading() as session, pytest.raises(NearmissError, match="OWNER/NAME"):
         place_of(session, f"hf:{name}")
+
+
+def test_a_header_over_several_lines_is_refused_in_one_line(tmp_path):
+    (tmp_path / "x.csv").write_text('"image,\nwords\x1b[31m",caption\n0.png,a\n')
+    with pytest.raises(NearmissError, match="needs one of") as refused:
+        list(open_source(str(tmp_path / "x.csv"))[0])
+    assert str(refused.value).isprintable()

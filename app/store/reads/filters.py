@@ -56,8 +56,10 @@ class Filter:
         ):
             if low is not None and high is not None and low > high:  # type: ignore[operator]
                 raise NearmissError(f"the {what} goes from {low} to {high}; give the smaller one first")
-        if self.show == "pairs" and (self.person or self.min_score is not None or self.max_score is not None):
-            raise NearmissError("pairs have neither person nor score; show suggestions or verdicts instead")
+        if self.person and self.show != "verdicts":
+            raise NearmissError(f"{self.show} have no person; show verdicts instead")
+        if self.show == "pairs" and (self.min_score is not None or self.max_score is not None):
+            raise NearmissError("pairs have no score; show suggestions or verdicts instead")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 import { ANSWERS } from "./verdicts.js";
 
 const NAMES = ["show", "q", "split", "tag", "group", "answer", "person", "min_score", "max_score", "min_chars", "max_chars", "since", "until"];
-const FOR = { person: ["suggestions", "verdicts"], min_score: ["suggestions", "verdicts"], max_score: ["suggestions", "verdicts"] };
+const FOR = { person: ["verdicts"], min_score: ["suggestions", "verdicts"], max_score: ["suggestions", "verdicts"] };
 
 export class Filters {
   constructor(onChange) {
@@ -79,7 +79,7 @@ export class Filters {
         this.choice("split", "Split", [["train", "training"], ["held_out", "held out"]]),
         this.choice("answer", show === "suggestions" ? "Proposed" : "Verdict", proposed),
         this.choice("tag", "Tag", this.choices.tags.map((name) => [name, name])),
-        FOR.person.includes(show) && show === "verdicts" ? this.choice("person", "Person", this.choices.people.map((name) => [name, name])) : null,
+        FOR.person.includes(show) ? this.choice("person", "Person", this.choices.people.map((name) => [name, name])) : null,
         show === "pairs" ? null : this.range("Score (cosine)", "score", { type: "number", min: -1, max: 1, step: 0.01 }),
         this.range("Caption length", "chars", { type: "number", min: 0, step: 1 }),
         this.dates(show === "pairs" ? "Imported" : show === "verdicts" ? "Decided" : "Suggested"),
