@@ -12,6 +12,7 @@ the same weights.
 import argparse
 import csv
 import hashlib
+import os
 import statistics
 import subprocess
 import sys
@@ -43,7 +44,9 @@ def main() -> int:
         prepare(nearmiss, given.pairs)
         ratios, through, plain, same = [], [], [], True
         for _ in range(given.rounds):
+            wait_until_idle(nearmiss)
             app_s, folder, weights = through_the_application(nearmiss, given.steps)
+            wait_until_idle(nearmiss)  # the worker's next process imports torch meanwhile
             plain_s, plain_weights = plainly(nearmiss, folder)
             through.append(round(app_s, 2))
             plain.append(round(plain_s, 2))
@@ -102,6 +105,29 @@ def through_the_application(nearmiss: Installation, steps: int) -> tuple[float, 
     ended = _finished_at(nearmiss, run_id)
     weights = hashlib.sha256(nearmiss.weights(run_id)).hexdigest()
     return (ended - began).total_seconds(), folder, weights
+
+
+def wait_until_idle(nearmiss: Installation, *, limit_s: float = 120.0) -> None:
+    """Returns once the processes of `nearmiss` have used less than a tenth of a core for two seconds."""
+    give_up, before = time.monotonic() + limit_s, _cpu_ticks(nearmiss)
+    while time.monotonic() < give_up:
+        time.sleep(2)
+        now = _cpu_ticks(nearmiss)
+        if now - before < 0.2 * os.sysconf("SC_CLK_TCK"):
+            return
+        before = now
+    print("the installation did not come to rest", flush=True)
+
+
+def _cpu_ticks(nearmiss: Installation) -> int:
+    ticks = 0
+    for pid in nearmiss.pids(""):
+        try:
+            about = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has just ended
+            continue
+        ticks += int(about[11]) + int(about[12])
+    return ticks
 
 
 def _finished_at(nearmiss: Installation, run_id: int) -> datetime:

@@ -15,11 +15,13 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from app.errors import NearmissError
 from app.jobs import lease
 from app.jobs.lease import NewEvent, Progress
 from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
+from app.store.schema import check, why_no_answer
 from worker.supervise import EXIT_LOST
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,10 @@ class JobContext:
         self.settings, self.job_id, self.token = settings, job_id, token
         self.database = Database(settings)
         self.media = MediaStore(settings.resolved_media_url)
+        self.note = ""  # what a person should know about work that is finished nevertheless
         self._lock = threading.Lock()
         self._events: list[NewEvent] = []
+        self._num_events, self._num_sent = 0, 0  # reported so far; of `_events`, those that a write has tried
         self._writes: list[Write] = []
         self._progress: Progress | None = None
         self._told: Progress | None = None  # the progress that is written
@@ -56,26 +60,32 @@ class JobContext:
         """Claimed → running; the heartbeat begins. A lost lease ends the process; a database that is away is waited for."""
         while True:
             try:
+                check(self.database.engine)  # newer code may stand beside older tables
                 with self.database.transaction() as session:
                     lease.start(session, self.job_id, token=self.token)
                 break
             except lease.Lost:
                 os._exit(EXIT_LOST)
-            except DBAPIError as error:
+            except (DBAPIError, NearmissError) as error:
                 if self._asked:  # the worker stops: whoever comes next finds the lease run out
                     os._exit(EXIT_LOST)
-                log.warning("the database is away, waiting to begin: %s", error)
+                log.warning("waiting to begin; %s: %s", why_no_answer(self.database.engine), error)
                 time.sleep(1)
         self._thread.start()
 
     def report(self, kind: str, body: dict[str, Any], step: int | None = None) -> None:
-        """An event for the page; the points of neighbouring step events are joined into one."""
+        """An event for the page; the points of neighbouring step events are joined into one.
+
+        An event that a write has tried stays as it is: when only the answer was lost, it stands in the table already, and
+        its key keeps it from standing there twice.
+        """
         with self._lock:
-            last = self._events[-1] if self._events else None
+            last = self._events[-1] if len(self._events) > self._num_sent else None
             if kind == "step" and last is not None and last.kind == "step":
                 body = {**body, "points": last.body["points"] + body["points"]}
                 self._events.pop()
-            self._events.append(NewEvent(kind, body, step))
+            self._num_events += 1
+            self._events.append(NewEvent(kind, body, step, f"{self.token}-{self._num_events}"))
 
     def write(self, write: Write) -> None:
         """Has `write(session)` run in the next heartbeat's transaction, while the lease is held."""
@@ -113,7 +123,7 @@ class JobContext:
                 self._flush(last=write)
                 return
             except DBAPIError as error:
-                log.warning("the database is away, waiting: %s", error)
+                log.warning("waiting to end; %s: %s", why_no_answer(self.database.engine), error)
                 time.sleep(2)
             except lease.Lost:
                 os._exit(EXIT_LOST)
@@ -131,12 +141,13 @@ class JobContext:
             except lease.Lost:
                 os._exit(EXIT_LOST)
             except DBAPIError as error:
-                log.warning("the database is away; the work goes on: %s", error)
+                log.warning("the work goes on; %s: %s", why_no_answer(self.database.engine), error)
                 self._over.wait(1.0)
 
     def _flush(self, last: Write | None = None) -> None:
         with self._lock:
             events, writes = list(self._events), list(self._writes)
+            self._num_sent = len(events)
         told = self._progress
         with self.database.transaction() as session:
             asked = lease.heartbeat(session, self.job_id, token=self.token, progress=told, events=events)
@@ -146,22 +157,8 @@ class JobContext:
                 last(session)
         self._asked, self._told = self._asked or asked, told
         with self._lock:
-            # a step event may have been joined to meanwhile: what was written is cut off its front
-            self._events = _without(self._events, events)
+            self._events, self._num_sent = self._events[len(events) :], 0
             self._writes = self._writes[len(writes) :]
 
     def _on_sigterm(self, *_: Any) -> None:
         self._asked = self._asked or "stop"
-
-
-def _without(now: list[NewEvent], written: list[NewEvent]) -> list[NewEvent]:
-    """The events that are not written yet; of one that grew meanwhile, its new points."""
-    same = 0
-    while same < len(written) and same < len(now) and now[same] is written[same]:
-        same += 1
-    rest = now[same:]
-    if same < len(written) and rest and rest[0].kind == "step":
-        grown = rest[0]
-        points = grown.body["points"][len(written[same].body["points"]) :]
-        rest = [NewEvent("step", {**grown.body, "points": points}, grown.step), *rest[1:]]
-    return rest

@@ -21,6 +21,7 @@ from app.logs import job_id as job_in_logs
 from app.settings import Settings, get_settings
 from app.store.database import Database
 from app.store.models import Job
+from app.store.schema import why_no_answer
 from clipcore.errors import ClipcoreError, DiskFull
 from worker.context import JobContext, Stopped
 from worker.shortage import is_out_of_memory, no_room, remedy
@@ -88,8 +89,8 @@ def run(context: JobContext) -> int:
         context.end(lambda session: lease.fail(session, job_id, token=token, reason=reason))
         return EXIT_REPORTED
     except DBAPIError as error:  # reading or writing for itself, not in a heartbeat, which waits
-        log.warning("the database went away: %s", error)
-        what = "the database went away"
+        what = why_no_answer(context.database.engine)
+        log.warning("%s: %s", what, error)
         context.end(lambda session: crashed(session, job_id, token=token, what=what))
         return EXIT_REPORTED
     except OSError as error:
@@ -107,7 +108,7 @@ def run(context: JobContext) -> int:
 
     def finish(session: Session) -> None:
         results(session)
-        lease.finish(session, job_id, token=token)
+        lease.finish(session, job_id, token=token, note=context.note)
 
     context.end(finish)
     return 0

@@ -5,14 +5,15 @@ row, gets `Lost`, and must leave without writing anything anywhere.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.jobs.states import HELD, move
 from app.store.database import epoch_s, settings_of
+from app.store.insert import insert_missing
 from app.store.models import Event, Job
 
 Ask = Literal["cancel", "pause"]
@@ -29,6 +30,7 @@ class NewEvent:
     kind: str
     body: dict[str, Any] = field(default_factory=dict)
     step: int | None = None
+    key: str | None = None  # one of its own in the job: a report whose answer was lost may be sent again
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def heartbeat(
     if row is None:
         raise Lost(f"job {job_id} is no longer held with token {token}")
     if events:
-        rows = [{"job_id": job_id, "kind": e.kind, "step": e.step, "body": e.body} for e in events]
-        session.execute(insert(Event), rows)
+        rows = [{"job_id": job_id, **asdict(event)} for event in events]
+        insert_missing(session, Event, rows, key=["job_id", "key"])
     return cast(Ask | None, "pause" if row.state == "pausing" and row.asked_to is None else row.asked_to)
 
 
@@ -125,9 +127,9 @@ def saved(session: Session, job_id: int, *, token: int) -> None:
         raise Lost(f"job {job_id} is no longer held with token {token}")
 
 
-def finish(session: Session, job_id: int, *, token: int) -> None:
-    """All is done and all results are written in this same transaction. Raises Lost."""
-    _held(move(session, "finish", job_id, token=token))
+def finish(session: Session, job_id: int, *, token: int, note: str = "") -> None:
+    """All is done, but for what the note says; all results are written in this same transaction. Raises Lost."""
+    _held(move(session, "finish", job_id, token=token, reason=note))
 
 
 def fail(session: Session, job_id: int, *, token: int, reason: str) -> None:

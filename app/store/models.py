@@ -547,8 +547,14 @@ class Event(Table):
     kind: Mapped[str] = mapped_column(String(40))  # step, evaluated, preview, saved, log, state
     step: Mapped[int | None]
     body: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    key: Mapped[str | None] = mapped_column(
+        String(40)
+    )  # "TOKEN-NUMBER" of a worker's report: written twice, kept once
     created_at: Mapped[Created]
-    __table_args__ = (Index("ix_events_job", "job_id", "id"),)
+    __table_args__ = (
+        Index("ix_events_job", "job_id", "id"),
+        Index("uq_events_job_key", "job_id", "key", unique=True),
+    )
 
 
 class Probe(Table):

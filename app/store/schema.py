@@ -7,6 +7,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import NearmissError
 
@@ -43,8 +44,21 @@ def check(engine: Engine) -> None:
     if version is None:
         raise NearmissError("the database has no tables yet; run `nearmiss migrate`")
     _refuse_newer(engine)
-    if version != _scripts().get_current_head():
-        raise NearmissError(f"the database is at version {version}, an older one; run `nearmiss migrate`")
+    if version != (head := _scripts().get_current_head()):
+        raise NearmissError(
+            f"the database is at version {version}, and this program needs {head}; run `nearmiss migrate`"
+        )
+
+
+def why_no_answer(engine: Engine) -> str:
+    """Why a statement failed that should not: the tables are of another version, or the database is away."""
+    try:
+        check(engine)
+    except NearmissError as error:
+        return str(error)
+    except DBAPIError:
+        pass
+    return "the database went away"
 
 
 def version_of(engine: Engine) -> str | None:

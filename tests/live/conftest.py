@@ -114,6 +114,12 @@ class Nearmiss:
         return self.process.wait(timeout=30)
 
 
+def _lives(pid: int) -> bool:
+    """Whether the process still works; one that is over and not yet collected does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
 def _as_a_script_starts_it() -> None:
     """As `nearmiss up &` in a script: born with SIGINT ignored, yet `kill -INT` must end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -150,8 +156,9 @@ def empty() -> Iterator[Nearmiss]:
     try:
         running.wait("the page", lambda: running.get("/healthz"), timeout_s=120)
         yield running
+        below = running.pids("")
         assert running.stop() == 0
-        assert not running.pids("")
+        running.wait("the end of its processes", lambda: not any(map(_lives, below)))
     finally:
         running.process.kill()
         shutil.rmtree(home, ignore_errors=True)
