@@ -267,7 +267,7 @@ def test_a_model_that_contradicts_everything_calls_few_pairs_broken():
     pairs, texts = [(n, n) for n in range(400)], [f"thing {n}" for n in range(400)]
     near = find_neighbours(image, caption, k=30)
     chance = broken_probability(_items(image, caption, pairs, texts, [], None, 0, near))
-    assert chance.mean() <= MOST + 1 / 400 + 1e-6 and 0.5 < chance.max() < 0.999
+    assert chance.mean() <= MOST + 1 / 400 + 1e-6 and chance.max() > 0.5
     assert (chance >= 0.5).sum() < 40 and (np.argsort(-chance)[:20] >= 300).all()
 
 
