@@ -114,12 +114,15 @@ def import_(
 def mine(
     data_set: str,
     model: str = typer.Option("", help="name of the model that looks; default: the newest"),
+    language: str = typer.Option(
+        "auto", help="in which negatives are written: en, de, fr or es; default: the captions'"
+    ),
     wait: bool = typer.Option(True, help="stay until it is done"),
 ) -> None:
     """Look for suggestions: verdicts stay, other models' open suggestions leave, disputed verdicts come back."""
     from app.cli.mine import run
 
-    run(data_set, model=model, wait=wait)
+    run(data_set, model=model, language=language, wait=wait)
 
 
 @cli.command()
