@@ -225,12 +225,12 @@ def token(
     role: str = typer.Option("viewer", help="what it may at most: viewer, annotator or admin"),
     days: int = typer.Option(30, help="how long it is valid"),
     data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all of the person's"),
-    name: str = typer.Option("", help="what it is for"),
+    name: str = typer.Option("a program", help="what it is for"),
 ) -> None:
     """Print a new token of a person, for programs: it is shown this one time."""
     from app.cli.people import run_token
 
-    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name)
+    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name or "command line")
 
 
 @cli.command("set-password")
