@@ -28,8 +28,9 @@ from worker.shortage import is_out_of_memory, no_room, remedy
 from worker.supervise import EXIT_REPORTED
 
 log = logging.getLogger(__name__)
-Work = Callable[[JobContext, Job], Callable[[Session], None]]
-"""Does the work and returns what writes its results, in the same transaction that finishes the job."""
+Work = Callable[[JobContext, Job], Callable[[Session], str | None]]
+"""Does the work and returns what writes its results, in the same transaction that finishes the job; it may answer a
+sentence for the job's row."""
 
 
 def main() -> int:
@@ -107,8 +108,8 @@ def run(context: JobContext) -> int:
         return EXIT_REPORTED
 
     def finish(session: Session) -> None:
-        results(session)
-        lease.finish(session, job_id, token=token)
+        said = results(session)
+        lease.finish(session, job_id, token=token, reason=said or "")
 
     context.end(finish)
     return 0
@@ -140,6 +141,10 @@ def work_of(kind: str) -> Work:
         from worker.fine_tune import run_fine_tune
 
         return run_fine_tune
+    if kind == "measure":
+        from worker.measure import measure_run
+
+        return measure_run
     if kind == "push":
         from worker.push import push_checkpoint
 
