@@ -132,11 +132,16 @@ def arms(world: World, seed: int) -> dict[str, tuple[Callable[[], Labels], int, 
     found |= {f"all@{b}_random_in_pool": real("all", b, "pool") for b in (100, 300, 1000)}
     found["all@300_random_of_all"] = real("all", 300, "anywhere")
     found["bulk@300"] = real("all", 300, "bulk")
+    # added after the second protocol's result was known, so exploratory: what the best labels of all could buy
+    found |= {
+        f"{way}@truth": lambda way=way: (given.labels_of(world, given.truth(world), way), {})
+        for way in ("mask", "attract")
+    }
     listed = {name: (make, ADAPTER_BATCH, False) for name, make in found.items()}
     small = {"plain": found["plain"], "hard@300": found["hard@300"], "hard@pool": found["hard@pool"]}
     small["written@300"] = found["written@300"]
     listed |= {f"{name}_batch64": (make, 64, False) for name, make in small.items()}
-    for name in ("plain", "sham_all@300", "all@300", "all@pool", "attract@pool"):
+    for name in ("plain", "sham_all@300", "all@300", "all@pool", "attract@pool", "attract@truth"):
         listed[f"full_{name}"] = (found[name], FULL_BATCH, True)
     return listed
 

@@ -130,6 +130,13 @@ def labels_of(world: World, verdicts: list[Verdict], treatment: str) -> list[Lab
     return found
 
 
+def truth(world: World) -> list[Verdict]:
+    """Every match that the training pairs do not say: what a perfect person with endless patience would find."""
+    images, captions = sorted({i for i, _ in world.pairs}), sorted({c for _, c in world.pairs})
+    own = set(world.pairs)
+    return [(i, c, "match") for i in images for c in captions if world.true_IC[i, c] and (i, c) not in own]
+
+
 def sham(world: World, seed: int, real: list[Label]) -> list[Label]:
     """The same labels on random candidates: image and caption drawn anew, everything else kept."""
     rng = np.random.default_rng(seed + 99)

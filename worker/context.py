@@ -44,6 +44,7 @@ class JobContext:
         self.settings, self.job_id, self.token = settings, job_id, token
         self.database = Database(settings)
         self.media = MediaStore(settings.resolved_media_url)
+        self.note = ""  # what a person should know about work that is finished nevertheless
         self._lock = threading.Lock()
         self._events: list[NewEvent] = []
         self._num_events, self._num_sent = 0, 0  # reported so far; of `_events`, those that a write has tried

@@ -207,4 +207,4 @@ def remember(
     session.execute(row.on_conflict_do_update(index_elements=["data_set_id", "model_id"], set_=values))
 
 
-Results = Callable[[Session], str | None]
+Results = Callable[[Session], None]

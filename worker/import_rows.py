@@ -224,6 +224,7 @@ def _retire(work: Import) -> None:
     if work.num_unread:
         said = f"{work.num_unread} parts of the source could not be read, so nothing was retired; mend them and import again"
         work.context.report("log", {"text": said})
+        work.context.note = said
         return
     with work.context.database.reading() as session:
         kept = image_ids_of(session, data_set_id=work.data_set_id, keys=work.unreadable)

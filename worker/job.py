@@ -28,9 +28,8 @@ from worker.shortage import is_out_of_memory, no_room, remedy
 from worker.supervise import EXIT_REPORTED
 
 log = logging.getLogger(__name__)
-Work = Callable[[JobContext, Job], Callable[[Session], str | None]]
-"""Does the work and returns what writes its results, in the same transaction that finishes the job; it may answer a
-sentence for the job's row."""
+Work = Callable[[JobContext, Job], Callable[[Session], None]]
+"""Does the work and returns what writes its results, in the same transaction that finishes the job."""
 
 
 def main() -> int:
@@ -108,8 +107,8 @@ def run(context: JobContext) -> int:
         return EXIT_REPORTED
 
     def finish(session: Session) -> None:
-        said = results(session)
-        lease.finish(session, job_id, token=token, reason=said or "")
+        results(session)
+        lease.finish(session, job_id, token=token, note=context.note)
 
     context.end(finish)
     return 0

@@ -46,7 +46,8 @@ def measure_run(context: JobContext, job: Job) -> Results:
     body = {"memory_bytes": peak, "limit_bytes": limit, "step_s": step_s, "fits": fits}
     context.report("measured", body)
 
-    return lambda session: said
+    context.note = said
+    return lambda session: None
 
 
 def _take_steps(context: JobContext, work: Work) -> float:

@@ -32,4 +32,5 @@ def push_checkpoint(context: JobContext, job: Job) -> Results:
         )
     context.report("log", {"text": f"pushed to {address}"})
 
-    return lambda session: f"pushed to {address}"
+    context.note = f"pushed to {address}"
+    return lambda session: None

@@ -1,5 +1,7 @@
 """After every hundred verdicts the suggestions that are left are ordered anew, by a worker's job."""
 
+from datetime import UTC, datetime, timedelta
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -9,9 +11,10 @@ from app.jobs.states import OVER
 from app.store.models import Job, Verdict
 
 EVERY = 100  # verdicts
+GAP_S = 30.0  # after the ranking before: fifty people give a hundred verdicts in six seconds
 
 
-def is_ranking_due(session: Session, data_set_id: int, *, every: int = EVERY) -> bool:
+def is_ranking_due(session: Session, data_set_id: int, *, every: int = EVERY, gap_s: float = GAP_S) -> bool:
     """Whether `every` verdicts were given since the suggestions were last scored, and nothing stands against it.
 
     Mining stands against it, because it learns from the verdicts itself, and a blind sample, because new scores would
@@ -20,6 +23,8 @@ def is_ranking_due(session: Session, data_set_id: int, *, every: int = EVERY) ->
     latest = select(Job).where(Job.data_set_id == data_set_id, Job.kind.in_(("rank", "mine")))
     job = session.scalar(latest.order_by(Job.id.desc()).limit(1))
     if job is not None and job.state not in OVER:
+        return False
+    if job is not None and job.finished_at and datetime.now(UTC) - job.finished_at < timedelta(seconds=gap_s):
         return False
     after = job.request.get("last_verdict_id") if job is not None else None
     since = select(Verdict.id).where(Verdict.data_set_id == data_set_id, Verdict.answer.is_not(None))

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.jobs.send import wake
@@ -42,8 +43,14 @@ def enqueue(
         request_key=request_key,
         created_by=person,
     )
-    session.add(job)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(job)
+    except IntegrityError:  # somebody's request with this key was saved since we looked
+        known = same_request(session, request_key)
+        if known is None:
+            raise
+        return known
     wake(session, job)
     return job
 

@@ -127,9 +127,9 @@ def saved(session: Session, job_id: int, *, token: int) -> None:
         raise Lost(f"job {job_id} is no longer held with token {token}")
 
 
-def finish(session: Session, job_id: int, *, token: int, reason: str = "") -> None:
-    """All is done and all results are written in this same transaction; `reason` says what came of it. Raises Lost."""
-    _held(move(session, "finish", job_id, token=token, reason=reason))
+def finish(session: Session, job_id: int, *, token: int, note: str = "") -> None:
+    """All is done, but for what the note says; all results are written in this same transaction. Raises Lost."""
+    _held(move(session, "finish", job_id, token=token, reason=note))
 
 
 def fail(session: Session, job_id: int, *, token: int, reason: str) -> None:

@@ -49,8 +49,15 @@ def read_folder(folder: Path, *, wish: Wish = None) -> tuple[Rows, int | None]:
 
 def num_rows_of(tables: Sequence[Path]) -> int | None:
     """About how many rows there will be; None where nobody knows."""
-    found = [num_parquet_rows(one) if one.suffix == ".parquet" else num_lines(one) for one in tables]
+    found = [_num_rows(one) for one in tables]
     return None if None in found else sum(num for num in found if num)
+
+
+def _num_rows(table: Path) -> int | None:
+    if table.suffix == ".parquet":
+        return num_parquet_rows(table)
+    has_header = table.suffix in (".csv", ".tsv")
+    return max(0, num_lines(table) - has_header)
 
 
 def _has_pictures(table: Path) -> bool:

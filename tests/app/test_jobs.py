@@ -281,3 +281,27 @@ def test_the_same_request_key_makes_one_job(database: Database) -> None:
             for _ in range(2)
         ]
         assert jobs[0].id == jobs[1].id
+
+
+def test_two_requests_with_one_key_at_the_same_moment_are_one_job(database: Database) -> None:
+    made: list[int] = []
+    holding, gate = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with database.transaction() as session:
+            made.append(enqueue(session, kind="rank", data_set_id=None, request={}, request_key="k").id)
+            holding.set()
+            gate.wait(10)
+
+    def second() -> None:
+        holding.wait(10)
+        threading.Timer(0.3, gate.set).start()  # while this one looks, and then waits for the other's commit
+        with database.transaction() as session:
+            made.append(enqueue(session, kind="rank", data_set_id=None, request={}, request_key="k").id)
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 2 and made[0] == made[1]

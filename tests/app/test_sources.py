@@ -223,3 +223,12 @@ def test_a_header_over_several_lines_is_refused_in_one_line(tmp_path):
     with pytest.raises(NearmissError, match="needs one of") as refused:
         list(open_source(str(tmp_path / "x.csv"))[0])
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_promised_number_of_rows_leaves_out_the_header(tmp_path, end):
+    (tmp_path / "x.csv").write_text("image,caption\n0.png,a\n1.png,b" + end)
+    (tmp_path / "x.jsonl").write_text(
+        '{"image": "0.png", "caption": "a"}\n{"image": "1.png", "caption": "b"}' + end
+    )
+    assert [open_source(str(tmp_path / name))[1] for name in ("x.csv", "x.jsonl")] == [2, 2]

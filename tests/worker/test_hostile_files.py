@@ -239,6 +239,7 @@ def test_what_is_only_unreadable_just_now_is_not_retired(both_desks):
     with desk.database.reading() as session:
         said = session.scalars(select(Event.body).where(Event.job_id == job.id, Event.kind == "log")).all()
     assert "nothing was retired" in said[-1]["text"]
+    assert job.state == "finished" and job.reason == said[-1]["text"], "the page shows it beside the import"
 
 
 def under_strace(desk, job_id: int, token: int, *inject: str) -> None:

@@ -11,7 +11,7 @@ from app.actions.add_suggestions import NewSuggestion, add_suggestions
 from app.actions.bulk_accept import Slice, apply_batch, close_sample, get_check, start_check, unjudged
 from app.actions.decide import Decision, decide
 from app.actions.desk_panel import desk_panel
-from app.actions.start_ranking import start_ranking
+from app.actions.start_ranking import is_ranking_due, start_ranking
 from app.errors import Conflict
 from app.store.models import DataSet, Suggestion
 from clipcore.mining.signals import SIGNALS
@@ -74,6 +74,10 @@ def test_a_hundred_verdicts_order_the_rest_anew_and_say_how_sure_that_is(both_de
         assert ranking is not None and ranking["learned"] and ranking["verdicts"] == 100
         assert 0 <= ranking["quality"]["calibration_error"] < 0.2
         assert start_ranking(session, 1) is None, "not before the next hundred"
+    say(desk, waiting(desk, 1))
+    with desk.database.transaction() as session:
+        assert not is_ranking_due(session, 1, every=1), "half a minute lies between two"
+        assert is_ranking_due(session, 1, every=1, gap_s=0.0)
 
 
 def test_scoring_again_waits_for_a_blind_sample_and_voids_one_that_it_met(desk) -> None:

@@ -11,6 +11,7 @@ from app.errors import NotFound
 from app.store.models import ANSWERS, CurrentVerdict, DataSet, Event, Job, Suggestion, Verdict
 
 # a literal, not a parameter: SQLite uses the partial index for nothing else (200,000 rows: 234 ms without it)
+MOST_COUNTED = 10_000
 IS_OPEN = Suggestion.state == literal_column("'open'")
 RATE_OVER = 30  # latest verdicts of a person that their rate is measured on
 
@@ -51,9 +52,11 @@ def mined_numbers(session: Session, data_set_id: int) -> dict[str, Any] | None:
 
 
 def num_open(session: Session, data_set_id: int) -> int:
-    """How many suggestions wait for a verdict."""
-    query = select(func.count()).where(Suggestion.data_set_id == data_set_id, IS_OPEN)
-    return session.scalar(query) or 0
+    """How many suggestions wait for a verdict; MOST_COUNTED + 1 where there are more, since every verdict asks for it."""
+    query = (
+        select(Suggestion.id).where(Suggestion.data_set_id == data_set_id, IS_OPEN).limit(MOST_COUNTED + 1)
+    )
+    return session.scalar(select(func.count()).select_from(query.subquery())) or 0
 
 
 def num_decided(session: Session, data_set_id: int) -> dict[str, int]:

@@ -7,7 +7,7 @@ import { fill, h, notice } from "./dom.js";
 import { people, personMenu } from "./people.js";
 import { explore } from "./explore.js";
 import { runs } from "./runs.js";
-import { choose, loadDataSets, onDataSet, state } from "./state.js";
+import { choose, loadDataSets, onDataSets, state } from "./state.js";
 import { tune } from "./tune.js";
 
 let runsView = null;
@@ -27,7 +27,7 @@ const VIEWS = {
 function chooser(root) {
   const select = h("select", { "aria-label": "Data set", onchange: () => choose(Number(select.value)) });
   fill(root, select);
-  onDataSet((set) => fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name))));
+  onDataSets((set) => fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name))));
 }
 
 function showRun(run) {

@@ -2,7 +2,7 @@
 // once; exceptions are marked, Enter confirms what is proposed for the rest.
 
 import { picture, post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, fill, h, notice, waiting } from "./dom.js";
 import { rename } from "./focus.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
@@ -261,7 +261,7 @@ export class BoardView {
   }
 
   left() {
-    return `${number(this.outbox.remaining ?? this.remaining)} suggestions left`;
+    return `${waiting(this.outbox.remaining ?? this.remaining)} suggestions left`;
   }
 }
 

@@ -11,7 +11,7 @@ import { actionOf, labelOf } from "./keys.js";
 import { Meanwhile } from "./meanwhile.js";
 import { Outbox } from "./outbox.js";
 import { Panel } from "./panel.js";
-import { current, loadDataSets, onDataSet } from "./state.js";
+import { current, loadDataSets, onDataSets } from "./state.js";
 import { SweepView } from "./sweep.js";
 
 const VIEWS = {
@@ -27,7 +27,7 @@ const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
 
 export function curate(root) {
   const desk = new Desk(root);
-  onDataSet((set) => desk.open(set));
+  onDataSets((set) => desk.follow(set));
   addEventListener("keydown", (event) => desk.key(event));
   // after a click by mouse or finger the keys mean answers again
   root.addEventListener("click", (event) => event.detail && event.target.closest(OWN_KEYS)?.blur());
@@ -49,8 +49,15 @@ class Desk {
     this.name = wanted in VIEWS ? wanted : "board";
   }
 
+  // Told whenever the data sets are asked for again, as while a job runs: who is at work is not disturbed.
+  follow(set) {
+    if (set && this.view && !this.isEmpty && set.id === this.set?.id) this.set = set;
+    else this.open(set);
+  }
+
   async open(set) {
     this.set = set;
+    this.isEmpty = false;
     if (!set) return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
     this.stage = h("div", { class: "nm-stage-root" });
     const view = new VIEWS[this.name].View(this.stage, {
@@ -173,6 +180,7 @@ class Desk {
   }
 
   empty(numLeased = 0) {
+    this.isEmpty = true;
     const set = current();
     const busy = set?.mining_job && !["finished", "failed", "cancelled"].includes(set.mining_job.state);
     const again = this.button("Look again", () => (busy ? loadDataSets() : this.open(this.set)));

@@ -3,8 +3,8 @@
 import { get, post } from "./api.js";
 import { importForm } from "./import.js";
 import { expected, lookWith } from "./mining.js";
-import { fill, h, notice, number, seconds } from "./dom.js";
-import { choose, loadDataSets, onDataSet, state } from "./state.js";
+import { fill, h, notice, number, seconds, waiting } from "./dom.js";
+import { choose, loadDataSets, onDataSets, state } from "./state.js";
 import { verdictFiles } from "./verdict_files.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
@@ -15,7 +15,7 @@ const archive = (job) => h("a", { href: `/api/jobs/${job.id}/export` }, "Downloa
 export function data(root) {
   const view = new Data(root);
   view.draw();
-  onDataSet(() => view.drawList());
+  onDataSets(() => view.drawList());
 }
 
 class Data {
@@ -87,12 +87,12 @@ class Data {
       "li",
       { class: set.id === state.dataSetId ? "nm-set nm-chosen" : "nm-set" },
       h("button", { type: "button", class: "nm-link", onclick: () => choose(set.id) }, set.name),
-      h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${number(set.num_open_suggestions)} suggestions`),
+      h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${waiting(set.num_open_suggestions)} suggestions`),
       expected(set),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       job("Export", set.export_job, archive),
-      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source && set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
       this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );

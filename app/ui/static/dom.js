@@ -45,6 +45,8 @@ export function notice(kind, sentence, ...actions) {
 export const percent = (value, digits = 1) =>
   value === null || value === undefined || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
 export const number = (value) => (value ?? 0).toLocaleString("en");
+const MOST_COUNTED = 10000; // the server counts waiting suggestions no further
+export const waiting = (value) => (value > MOST_COUNTED ? `more than ${number(MOST_COUNTED)}` : number(value));
 
 export function seconds(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -9,7 +9,7 @@ import { itemPage } from "./item.js";
 import { map } from "./map.js";
 import { reduced } from "./reduced.js";
 import { Selection } from "./selection.js";
-import { onDataSet } from "./state.js";
+import { onDataSets } from "./state.js";
 
 const VIEWS = { grid: "Grid", map: "Map", duplicates: "Duplicates" };
 const AGAIN_MS = 1500; // until a search that was not ready is asked again
@@ -17,7 +17,7 @@ const SHOWS = { pairs: "Pairs", suggestions: "Open suggestions", verdicts: "Verd
 
 export function explore(root) {
   const view = new Explore(root);
-  onDataSet((set) => view.open(set));
+  onDataSets((set) => view.open(set));
   addEventListener("popstate", () => view.set && view.arrive());
 }
 

@@ -1,7 +1,7 @@
 // The desk, focus view: one image, one caption, one question.
 
 import { picture, post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, fill, h, notice, waiting } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
 import { Ring } from "./ring.js";
@@ -192,7 +192,7 @@ export class FocusView {
   }
 
   left() {
-    return `${number(this.outbox.remaining ?? this.ring?.remaining)} suggestions left`;
+    return `${waiting(this.outbox.remaining ?? this.ring?.remaining)} suggestions left`;
   }
 
   offline() {

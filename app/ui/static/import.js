@@ -2,9 +2,10 @@
 
 import { get, post } from "./api.js";
 import { announce, fill, h, notice, number } from "./dom.js";
-import { loadDataSets } from "./state.js";
+import { loadDataSets, onDataSets, state } from "./state.js";
 
 const ROLES = [["image", "Picture"], ["caption", "Caption"], ["split", "Split (optional)"]];
+const OVER = new Set(["finished", "failed", "cancelled"]);
 const FORMATS = "CSV, TSV or JSONL · Parquet · WebDataset .tar shards · COCO captions .json · pictures with a .txt beside each · clip-retrieval embeddings · hf:OWNER/NAME";
 
 export function importForm() {
@@ -23,6 +24,19 @@ class Import {
     this.preview = h("div", {});
     this.answer = h("div", { "aria-live": "polite" });
     this.columns = {};
+    this.queued = ""; // the name of the data set whose import was sent from here
+    onDataSets(() => this.follow());
+  }
+
+  // The list above tells how an import goes; the line here must not say that it waits when it is over.
+  follow() {
+    const sent = this.queued && state.dataSets.find((set) => set.name === this.queued);
+    if (!sent?.import_job || !OVER.has(sent.import_job.state)) return;
+    this.queued = "";
+    const { state: came, reason } = sent.import_job;
+    const said = came === "finished" ? `“${sent.name}” is in: ${number(sent.num_pairs)} pairs of ${number(sent.num_images)} images.` : `The import of “${sent.name}” ${came === "failed" ? "failed" : "was cancelled"}${reason ? `: ${reason}` : "."}`;
+    fill(this.answer, notice(came === "failed" ? "error" : "info", said));
+    announce(said);
   }
 
   draw() {
@@ -134,6 +148,7 @@ class Import {
       const wish = { name: this.name.value.trim(), source: this.source.value.trim(), columns: this.columns, originals: this.inPlace.checked ? "referenced" : "copied" };
       await post("/api/data-sets", wish);
       fill(this.answer, notice("info", "Queued. It goes on when you leave this page."));
+      this.queued = wish.name;
       fill(this.preview);
       this.name.value = this.source.value = "";
       this.columns = {};

@@ -1,7 +1,7 @@
 // Beside the desk: pace, what is left, false negatives with their interval, people, agreement, and how sure the ranking is.
 
 import { get, post } from "./api.js";
-import { fill, h, number, percent } from "./dom.js";
+import { fill, h, number, waiting, percent } from "./dom.js";
 
 const EVERY_MS = 60000; // the numbers move slowly, and fifty people may be looking
 
@@ -42,7 +42,7 @@ export class Panel {
     const decided = Object.values(p.decided).reduce((sum, num) => sum + num, 0);
     const facts = [
       ["Your pace", p.per_minute === null ? "–" : `${number(Math.round(p.per_minute))} a minute`, "median of your minutes at work"],
-      ["Decided, left", `${number(decided)}, ${number(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${number(p.num_waiting)} wait for a second person` : ""],
+      ["Decided, left", `${number(decided)}, ${waiting(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${number(p.num_waiting)} wait for a second person` : ""],
       ["False negatives", interval(wrong), wrong.out_of ? `${wrong.num} of ${number(wrong.out_of)} drawn at random, exact 95 % interval` : "known after the first ones drawn at random"],
       ["Ranking", ranked(p.ranking), sure(p.ranking)],
     ];

@@ -2,12 +2,26 @@
 
 import { get } from "./api.js";
 
-const listeners = new Set();
+const listeners = { chosen: new Set(), list: new Set() };
+let told; // the id that `chosen` was last told; undefined until the first list has come
 export const state = { dataSets: [], dataSetId: null };
 
+// Called with the chosen data set (null where there is none): now, and when another one is chosen.
 export function onDataSet(listener) {
-  listeners.add(listener);
-  if (state.dataSetId !== null) listener(current());
+  listeners.chosen.add(listener);
+  if (told !== undefined) listener(current());
+}
+
+// The same, and again whenever the list was asked for anew, as while a job runs: what stands there must bear that.
+export function onDataSets(listener) {
+  listeners.list.add(listener);
+  if (told !== undefined) listener(current());
+}
+
+function tell() {
+  const isNew = told !== state.dataSetId;
+  told = state.dataSetId;
+  for (const listener of [...(isNew ? listeners.chosen : []), ...listeners.list]) listener(current());
 }
 
 export const current = () => state.dataSets.find((set) => set.id === state.dataSetId) ?? null;
@@ -17,7 +31,7 @@ export async function loadDataSets() {
   const wanted = Number(new URLSearchParams(location.search).get("data_set"));
   const known = state.dataSets.some((set) => set.id === state.dataSetId);
   if (!known) state.dataSetId = (state.dataSets.find((set) => set.id === wanted) ?? state.dataSets[0])?.id ?? null;
-  for (const listener of listeners) listener(current());
+  tell();
 }
 
 export function choose(id) {
@@ -25,5 +39,5 @@ export function choose(id) {
   const address = new URL(location.href);
   address.searchParams.set("data_set", id);
   history.replaceState(null, "", address);
-  for (const listener of listeners) listener(current());
+  tell();
 }

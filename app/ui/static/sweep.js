@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { Decoded } from "./decoded.js";
-import { announce, fill, h, notice, number, percent } from "./dom.js";
+import { announce, fill, h, notice, number, waiting, percent } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { onSwipe } from "./swipe.js";
 import { ANSWERS } from "./verdicts.js";
@@ -308,6 +308,6 @@ export class SweepView {
   }
 
   left() {
-    return `${number(this.outbox.remaining ?? this.remaining)} suggestions left`;
+    return `${waiting(this.outbox.remaining ?? this.remaining)} suggestions left`;
   }
 }
