@@ -29,6 +29,7 @@ from app.store.reads.data_sets import (
     progress,
 )
 from app.store.reads.queue import Order, Queue, next_items
+from clipcore.mining.languages import Language
 
 router = APIRouter(prefix="/api/data-sets")
 
@@ -79,9 +80,10 @@ class Again(BaseModel):
 
 
 class Mining(BaseModel):
-    """The model whose eyes are used."""
+    """The model whose eyes are used, and the language in which negatives are written (auto: the captions tell)."""
 
     model_id: int = Field(ge=1, le=MAX_ID)
+    language: Language = "auto"
 
 
 class Wording(BaseModel):
@@ -129,7 +131,7 @@ def mine(data_set_id: Id, body: Mining, database: Db, caller: Caller) -> dict[st
     """Look for suggestions: {job}."""
     with database.transaction() as session:
         demand_rows(session, caller, "viewer", model_id=[body.model_id])
-        job = start_mining(session, data_set_id=data_set_id, model_id=body.model_id, person=caller.name)
+        job = start_mining(session, data_set_id=data_set_id, **body.model_dump(), person=caller.name)
         job_id = job.id
     return {"job": _job(database, job_id)}
 
