@@ -176,7 +176,7 @@ class Installation:
         """Stops it and removes its home."""
         self.process.terminate()
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=120)  # a job that runs is saved first
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(self.home, ignore_errors=True)

@@ -85,6 +85,8 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
         notes.take(event)
         _report(context, work, event)
         took.see(event)
+        if not took.steps:  # nothing to lose yet, so it need not wait for a step's end
+            context.check()
         if isinstance(event, Evaluated) and event.when == "after":
             metrics = event.metrics
         if isinstance(event, Finished):

@@ -61,6 +61,7 @@ FOREIGN_BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/verdicts/undo"): {"uuid": UUID[:-1] + "8", "retracts": UUID[:-1] + "2"},
     ("POST", "/api/runs"): {"data_set_id": 2, "model_id": 1},
     ("POST", "/api/runs/preview"): {"data_set_id": 2, "model_id": 1},
+    ("POST", "/api/runs/measure"): {"data_set_id": 2, "model_id": 1},
     ("POST", "/api/me/tokens"): {"data_set_id": 2},
     ("POST", "/api/run-comparisons"): {"data_set_id": 2, "model_id": 1, "request_key": UUID},
 }
