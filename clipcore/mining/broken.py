@@ -39,8 +39,8 @@ def broken_probability(items: Items) -> Floats:
     if _chance(log_odds).mean() <= (wanted := MOST + 1 / len(image)):
         return _chance(log_odds)
     for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _chance(log_odds - middle).mean() > wanted else (low, middle)
+        half = (low + high) / 2
+        low, high = (half, high) if _chance(log_odds - half).mean() > wanted else (low, half)
     return _chance(log_odds - high)
 
 
