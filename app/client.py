@@ -217,9 +217,10 @@ class Nearmiss:
         """The archive of a finished export, written to the file `to`. Raises ApiError (404)."""
         return self._save(f"/api/jobs/{job_id}/export", Path(to))
 
-    def mine(self, data_set_id: int, model_id: int) -> Job:
-        """Look for suggestions."""
-        return self._job(f"/api/data-sets/{data_set_id}/mine", {"model_id": model_id})
+    def mine(self, data_set_id: int, model_id: int, *, language: str = "auto") -> Job:
+        """Look for suggestions; negatives are written in `language` (en, de, fr, es; auto: the captions')."""
+        body = {"model_id": model_id, "language": language}
+        return self._job(f"/api/data-sets/{data_set_id}/mine", body)
 
     # items, suggestions, verdicts
 

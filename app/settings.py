@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     )
     upload_gb: float = Field(default=20.0, gt=0, description="what all uploads together may hold, in GB")
 
+    upload_person_gb: float = Field(
+        default=20.0, gt=0, description="what the uploads of one person may hold, in GB"
+    )
+
     @property
     def named_roots(self) -> list[Path]:
         """The folders of `import_roots`; what none means, `app.actions.import_roots` says."""

@@ -27,18 +27,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def postgres_bin() -> Path:
+    """The folder of initdb and postgres."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    on_path = shutil.which("initdb")
+    if not found and on_path is None:
+        raise SystemExit("Postgres is missing: install postgresql")
+    return found[-1].parent if found else Path(str(on_path)).parent
+
+
 class Postgres:
     """A server in a temporary folder; after `kill` it is started again on the same data."""
 
     def __init__(self) -> None:
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        on_path = shutil.which("initdb")
-        if not found and on_path is None:
-            raise SystemExit("Postgres is missing: install postgresql")
-        self.bin = found[-1].parent if found else Path(str(on_path)).parent
+        self.bin = postgres_bin()
         self.folder = Path(tempfile.mkdtemp(prefix="nm-pg-"))
         self.port = free_port()
-        self.user = _unprivileged()
+        self.user = unprivileged()
         if self.user is not None:
             shutil.chown(self.folder, self.user)
         command = [str(self.bin / "initdb"), "-D", str(self.folder / "db"), "-A", "trust", "-U", "nearmiss"]
@@ -171,13 +176,13 @@ class Installation:
         """Stops it and removes its home."""
         self.process.terminate()
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=120)  # a job that runs is saved first
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def _unprivileged() -> str | None:
+def unprivileged() -> str | None:
     """Postgres refuses root."""
     if os.geteuid() != 0:
         return None

@@ -23,6 +23,7 @@ import urllib.error
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,19 @@ def main() -> int:
     return int(any(figures[name] for name in bad))
 
 
+def pictures(folder: Path) -> None:
+    """A new folder with metadata.csv: 48 pictures of noise, eight of them held out."""
+    folder.mkdir()
+    random_pixels = np.random.default_rng(0)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "text", "split"])
+        for i in range(48):
+            pixels = random_pixels.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+            table.writerow([f"{i}.png", f"a thing number {i}", "held_out" if i >= 40 else "train"])
+
+
 class Campaign:
     """The clients, the killer and the judge."""
 
@@ -116,15 +130,7 @@ class Campaign:
     def prepare(self) -> None:
         """Two data sets of 48 small pictures (one to train on, one to judge), a model, the undisturbed runs."""
         folder = self.nearmiss.home / "pictures"
-        folder.mkdir()
-        random_pixels = np.random.default_rng(0)
-        with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["file_name", "text", "split"])
-            for i in range(48):
-                pixels = random_pixels.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"{i}.png")
-                table.writerow([f"{i}.png", f"a thing number {i}", "held_out" if i >= 40 else "train"])
+        pictures(folder)
         for name in ("training", "desk"):
             self.nearmiss.command("import", str(folder), "--name", name)
         model = self.nearmiss.home / "architecture"

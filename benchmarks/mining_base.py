@@ -28,8 +28,8 @@ from renderings import FIXED, names_of, variant
 from app.demo.openmoji import Drawing, Family, drawings, rasterise
 from clipcore import Example, FineTuneData, fine_tune, preset
 from clipcore.config import ModelConfig
-from clipcore.data import caption_id_of
 from clipcore.events import Evaluated, StepDone
+from clipcore.example import caption_id_of
 from clipcore.towers import load_towers, save_plain
 
 TWEMOJI = "https://registry.npmjs.org/@twemoji/svg/-/svg-15.0.0.tgz"

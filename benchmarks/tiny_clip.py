@@ -22,8 +22,8 @@ from world import DOWNLOADS, MOST_A_SUBJECT, Style, families, picture, say, vari
 
 from clipcore import Example, FineTuneData, fine_tune, preset
 from clipcore.config import ModelConfig
-from clipcore.data import caption_id_of
 from clipcore.events import StepDone
+from clipcore.example import caption_id_of
 from clipcore.towers import load_towers, save_plain
 
 FOLDER = DOWNLOADS / "tiny-clip"

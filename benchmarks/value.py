@@ -28,7 +28,8 @@ from value_world import World, cache_file, density, make_world
 
 from clipcore import FineTuneData, PairLabels, fine_tune, preset
 from clipcore.config import ModelConfig
-from clipcore.data import Example, items
+from clipcore.data import items
+from clipcore.example import Example
 from clipcore.labels import Label
 from clipcore.learner import Embeddings
 from clipcore.towers import load_towers

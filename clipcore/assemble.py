@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from clipcore.config import LabelsConfig
-from clipcore.data import Example, Items
+from clipcore.data import Items
+from clipcore.example import Example
 from clipcore.labels import Label, Overlay, PairLabels
 from clipcore.logits import Further
 

@@ -1,21 +1,13 @@
 """Data: pairs with stable ids, from Python, tables on disk, shards, or the application's snapshots."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Example:
-    """A pair: `image` is a path, encoded bytes, a callable that returns either, or a PIL image."""
-
-    image_id: str
-    caption_id: str
-    image: Any
-    caption: str
-    split: str = "train"
+from clipcore.example import Example
+from clipcore.shards import read_shards
+from clipcore.tables import read_table
 
 
 @dataclass
@@ -42,8 +34,6 @@ class FineTuneData:
         used once. Ids default to the image's path and to a hash of the caption. Raises ClipcoreError naming the line,
         or how many pictures are missing.
         """
-        from clipcore.tables import read_table
-
         table = Path(path)
         return cls._split(read_table(table, Path(root) if root is not None else table.parent))
 
@@ -62,8 +52,6 @@ class FineTuneData:
         and a hash of the caption; `shard_in_id` puts the shard's name before keys that start anew in each shard.
         `held_out` are shards to measure on. Raises ClipcoreError naming a shard that is cut off or no tar.
         """
-        from clipcore.shards import read_shards
-
         data = cls._split(read_shards(urls, shard_in_id=shard_in_id))
         if held_out:
             data.held_out = [*data.held_out, *read_shards(held_out, shard_in_id=shard_in_id)]
@@ -103,8 +91,3 @@ def items(data: FineTuneData) -> Items:
         {k: i for i, k in enumerate(images)},
         {k: i for i, k in enumerate(captions)},
     )
-
-
-def caption_id_of(text: str) -> str:
-    """The stable id of a caption that brought none: a hash of its text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

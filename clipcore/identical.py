@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipcore.data import Example
+from clipcore.example import Example
 
 
 def identical_captions(examples: Sequence[Example], extra: Mapping[str, str] | None = None) -> dict[str, str]:

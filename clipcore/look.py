@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipcore.data import Example, FineTuneData, Items
+from clipcore.data import FineTuneData, Items
 from clipcore.evaluate import (
     gallery_loss,
     geometry,
@@ -17,6 +17,7 @@ from clipcore.evaluate import (
     similarity_histograms,
 )
 from clipcore.events import Previewed, Probe, QueryScores
+from clipcore.example import Example
 from clipcore.labels import PairLabels
 from clipcore.learner import AdapterLearner, Learner
 from clipcore.mining.calibrate import components

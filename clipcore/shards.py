@@ -15,8 +15,8 @@ from typing import Any
 
 import fsspec
 
-from clipcore.data import Example, caption_id_of
 from clipcore.errors import ClipcoreError
+from clipcore.example import Example, caption_id_of
 from clipcore.tables import CAPTION_COLUMNS, caption_of, split_of, without_repetition
 
 PICTURES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"))

@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from clipcore.data import Example, caption_id_of
 from clipcore.errors import ClipcoreError
+from clipcore.example import Example, caption_id_of
 
 IMAGE_COLUMNS = ("filepath", "file_name", "image", "path")
 CAPTION_COLUMNS = ("title", "text", "caption", "captions")

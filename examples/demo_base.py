@@ -15,8 +15,8 @@ from pathlib import Path
 from app.demo import BASE_MODEL
 from app.demo.openmoji import rows
 from clipcore import Example, FineTuneData, fine_tune, preset
-from clipcore.data import caption_id_of
 from clipcore.events import Evaluated, StepDone
+from clipcore.example import caption_id_of
 from clipcore.towers import load_towers, save_plain
 
 ARCHITECTURE = {

@@ -12,6 +12,19 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The many processes that tests start share compiled modules, though the tests' own process may write none:
+    compiling torch's and transformers' anew took each of them half a minute on a busy machine."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", tempfile.mkdtemp(prefix="nm-pyc-"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes them."""
+    if (folder := os.environ.get("PYTHONPYCACHEPREFIX", "")).startswith(tempfile.gettempdir() + "/nm-pyc-"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def postgres_bin() -> Path | None:
     """The folder of initdb and postgres: Debian's, or that of PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))

@@ -13,7 +13,7 @@ import pytest
 
 from app.demo import BASE_MODEL
 from app.demo.openmoji import drawings, rasterise
-from clipcore.data import caption_id_of
+from clipcore.example import caption_id_of
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -64,8 +64,8 @@ class JobContext:
                 with self.database.transaction() as session:
                     lease.start(session, self.job_id, token=self.token)
                 break
-            except lease.Lost:
-                os._exit(EXIT_LOST)
+            except lease.Lost as lost:
+                self._leave(lost)
             except (DBAPIError, NearmissError) as error:
                 if self._asked:  # the worker stops: whoever comes next finds the lease run out
                     os._exit(EXIT_LOST)
@@ -98,8 +98,13 @@ class JobContext:
             with self.database.transaction() as session:
                 lease.heartbeat(session, self.job_id, token=self.token)
                 write(session)
-        except lease.Lost:
-            os._exit(EXIT_LOST)
+        except lease.Lost as lost:
+            self._leave(lost)
+
+    def _leave(self, lost: lease.Lost) -> NoReturn:
+        """At once and without a write: whoever holds the job now must not be disturbed."""
+        log.warning("job %s, token %s: %s; leaving without a trace", self.job_id, self.token, lost)
+        os._exit(EXIT_LOST)
 
     def progress(self, done: int, total: int, unit: str, rate: float | None = None) -> None:
         """How far the job is, for the page."""
@@ -125,8 +130,8 @@ class JobContext:
             except DBAPIError as error:
                 log.warning("waiting to end; %s: %s", why_no_answer(self.database.engine), error)
                 time.sleep(2)
-            except lease.Lost:
-                os._exit(EXIT_LOST)
+            except lease.Lost as lost:
+                self._leave(lost)
 
     def _beat(self) -> None:
         every = self.settings.lease_s / 3
@@ -138,8 +143,8 @@ class JobContext:
             try:
                 self._flush()
                 due = time.monotonic() + every
-            except lease.Lost:
-                os._exit(EXIT_LOST)
+            except lease.Lost as lost:
+                self._leave(lost)
             except DBAPIError as error:
                 log.warning("the work goes on; %s: %s", why_no_answer(self.database.engine), error)
                 self._over.wait(1.0)

@@ -24,7 +24,7 @@ from app.store.database import Database, after_commit
 from app.store.insert import insert_missing
 from app.store.models import Image, Job, Model, Preview, Probe, Run, Snapshot
 from clipcore.config import FineTuneConfig
-from clipcore.data import Example, FineTuneData, items
+from clipcore.data import FineTuneData, items
 from clipcore.distributed import start
 from clipcore.errors import LossNotFinite
 from clipcore.events import (
@@ -42,6 +42,7 @@ from clipcore.events import (
 )
 from clipcore.events import Event as TrainingEvent
 from clipcore.events import Probe as WatchedQuery
+from clipcore.example import Example
 from clipcore.finetune import fine_tune
 from clipcore.labels import PairLabels
 from clipcore.learner import Embeddings
@@ -84,6 +85,8 @@ def run_fine_tune(context: JobContext, job: Job) -> Results:
         notes.take(event)
         _report(context, work, event)
         took.see(event)
+        if not took.steps:  # nothing to lose yet, so it need not wait for a step's end
+            context.check()
         if isinstance(event, Evaluated) and event.when == "after":
             metrics = event.metrics
         if isinstance(event, Finished):

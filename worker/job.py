@@ -140,6 +140,10 @@ def work_of(kind: str) -> Work:
         from worker.fine_tune import run_fine_tune
 
         return run_fine_tune
+    if kind == "measure":
+        from worker.measure import measure_run
+
+        return measure_run
     if kind == "push":
         from worker.push import push_checkpoint
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.actions.add_suggestions import NewSuggestion, add_suggestions, retire_suggestions
 from app.actions.add_written import add_written
 from app.store.models import Caption, CurrentVerdict, Image, Job, Model, Pair, Verdict
-from clipcore.mining import Suggestions, mine, write_negatives
+from clipcore.mining import Suggestions, lexicon_of, mine, write_negatives
 from clipcore.mining.mine import num_across
 from clipcore.mining.rates import expected_collisions
 from worker.context import JobContext
@@ -41,6 +41,7 @@ class Facts:
     decided: list[tuple[int, int]]
     verdicts: list[tuple[int, int, bool]]
     of_this_model: set[tuple[int, int]]  # verdicts given to suggestions of this model: it cannot dispute them
+    captions_of: dict[str, set[int]]  # image hash → captions that its pairs give it, broken ones left out
 
 
 def mine_data_set(context: JobContext, job: Job) -> Results:
@@ -56,22 +57,24 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     found = _mine(context, facts, job, prints)
     _keep_duplicates(context, facts, prints, data_set_id)
     disputed = _disputed(facts, found)
-    rows = iter([*_rows(facts, found), *disputed])
-    done = 0
+    wanted = _rows(facts, found)
+    num_told, total = len(found) - len(wanted), len(wanted) + len(disputed)
+    rows, done = iter([*wanted, *disputed]), 0
     while batch := list(islice(rows, BATCH)):
         context.database_write(
             partial(add_suggestions, data_set_id=data_set_id, model_id=model_id, suggestions=batch)
         )
         done += len(batch)
-        context.progress(done, len(found) + len(disputed), "suggestions")
+        context.progress(done, total, "suggestions")
         context.check()
-    written = _written(facts) if has_towers(model) else []
+    written = _written(facts, str(job.request.get("language", "auto"))) if has_towers(model) else []
     context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
     vectors_of(context, data_set_id, model)  # the written captions' too, so that a run need not compute them
     context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})
-    context.report(
-        "log", {"text": f"{len(found)} suggestions; the proposal has seen {found.num_verdicts} verdicts"}
-    )
+    told = f"{len(wanted)} suggestions; the proposal has seen {found.num_verdicts} verdicts"
+    if num_told:
+        told += f"; {num_told} more are not asked, because training treats pictures of the same bytes as one"
+    context.report("log", {"text": told})
     shutil.rmtree(scratch_folder(context), ignore_errors=True)
     return lambda session: retire_suggestions(session, data_set_id=data_set_id, keep_model_id=model_id)
 
@@ -99,17 +102,23 @@ def read_facts(session: Session, data_set_id: int, model_id: int, vectors: Vecto
     at = _places(known, image_at, caption_at)
     both = list(zip(at, known, strict=True))
     is_pair = set(own)
+    broken = {p for p, v in both if v.answer == "broken_pair"}
+    image_hashes = [hashes[int(id_)] for id_ in vectors.image_ids_I]
+    captions_of: dict[str, set[int]] = {}
+    for image, caption in is_pair - broken:
+        captions_of.setdefault(image_hashes[image], set()).add(caption)
     teach = [(p, v) for p, v in both if v.answer in ("match", "no_match") and p not in is_pair]
     return Facts(
         vectors=vectors,
         pairs=own,
         captions=[texts[int(id_)] for id_ in vectors.caption_ids_C],
-        image_hashes=[hashes[int(id_)] for id_ in vectors.image_ids_I],
+        image_hashes=image_hashes,
         image_split=_splits({p.image_id: p.split for p in pairs}, vectors.image_ids_I),
         caption_split=_splits({p.caption_id: p.split for p in pairs}, vectors.caption_ids_C),
         decided=at,
         verdicts=[(*p, v.answer == "match") for p, v in teach],
         of_this_model={p for p, v in both if v.model_id == model_id},
+        captions_of=captions_of,
     )
 
 
@@ -167,7 +176,14 @@ def _rows(facts: Facts, found: Suggestions) -> list[NewSuggestion]:
             reasons=found.reasons[i],
         )
         for i in range(len(found))
+        if not _is_told(facts, found, i)
     ]
+
+
+def _is_told(facts: Facts, found: Suggestions, at: int) -> bool:
+    """Whether the data says already that the candidate matches: the caption's own image is of the same bytes."""
+    told = facts.captions_of.get(facts.image_hashes[found.image[at]], ())
+    return found.proposed[at] != "broken_pair" and int(found.caption[at]) in told
 
 
 def _disputed(facts: Facts, found: Suggestions) -> list[NewSuggestion]:
@@ -193,11 +209,12 @@ def _said(is_match: bool) -> str:
     return "it matches" if is_match else "it does not match"
 
 
-def _written(facts: Facts) -> list[tuple[int, str, str]]:
+def _written(facts: Facts, language: str) -> list[tuple[int, str, str]]:
     """(image id, text, reason) of minimal edits of training captions, each for its own image only."""
     train = [c for _, c in facts.pairs if facts.caption_split[c] != "held_out"]
     owner = {c: i for i, c in facts.pairs}
-    edits = write_negatives(facts.captions, num_negatives=1, only=sorted(set(train)))
+    lexicon = lexicon_of(language, facts.captions)
+    edits = write_negatives(facts.captions, lexicon=lexicon, num_negatives=1, only=sorted(set(train)))
     step = max(1, len(edits) // MAX_WRITTEN)
     return [
         (int(facts.vectors.image_ids_I[owner[w.caption]]), w.text, f"written: {w.was} became {w.now}")

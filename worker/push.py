@@ -4,8 +4,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from app.store.models import Job, Model
 from app.store.reads.runs import get_run
 from clipcore.hub import push
@@ -34,7 +32,5 @@ def push_checkpoint(context: JobContext, job: Job) -> Results:
         )
     context.report("log", {"text": f"pushed to {address}"})
 
-    def done(session: Session) -> None:
-        session.get_one(Job, job.id).reason = f"pushed to {address}"
-
-    return done
+    context.note = f"pushed to {address}"
+    return lambda session: None

@@ -122,12 +122,15 @@ def place_of(session: Session, source: str, *, trusted: bool = False) -> tuple[s
 
 def uploads_of(settings: Settings) -> Uploads:
     """The uploads of this installation, in its home folder."""
-    return _uploads(settings.home.resolve() / "uploads", int(settings.upload_gb * 1e9))
+    quotas = (int(gb * 1e9) for gb in (settings.upload_gb, settings.upload_person_gb))
+    return _uploads(settings.home.resolve() / "uploads", *quotas)
 
 
 @lru_cache(maxsize=8)
-def _uploads(folder: Path, quota_bytes: int) -> Uploads:
-    return Uploads(folder, quota_bytes=quota_bytes)  # kept, since it counts what has come
+def _uploads(folder: Path, quota_bytes: int, person_quota_bytes: int) -> Uploads:
+    return Uploads(
+        folder, quota_bytes=quota_bytes, person_quota_bytes=person_quota_bytes
+    )  # kept, since it counts what has come
 
 
 def _options(

@@ -16,7 +16,7 @@ from app.jobs.waiting import no_worker
 from app.media.snapshots import get_table
 from app.media.store import MediaStore
 from app.store.database import settings_of
-from app.store.models import DataSet, Job, Model, Run, Snapshot
+from app.store.models import DataSet, Event, Job, Model, Run, Snapshot
 from clipcore.arms import labels_of_arm
 from clipcore.config import FineTuneConfig
 from clipcore.config import preset as preset_config
@@ -50,11 +50,14 @@ class Measured:
     """What the last finished run of the same kind on the same model took; None where there was none.
 
     `seconds` is scaled to this plan's steps; `memory_bytes` is the peak of the same micro-batch, device or process.
+    With a `memory_limit_bytes` both come from steps that a worker took on purpose (`start_measuring`).
     """
 
     seconds: float | None = None
     memory_bytes: int | None = None
     measured_in_run: int | None = None
+    memory_limit_bytes: int | None = None
+    does_not_fit: bool = False
 
 
 def plan_run(
@@ -92,11 +95,14 @@ def plan_run(
         report = preflight(fitted, train, labels, num_ranks=processes)
     except ClipcoreError as error:
         raise NearmissError(str(error)) from None
+    measured = _measured(session, model_id, fitted, report.steps)
+    if measured.does_not_fit:
+        report = replace(report, refusals=[*report.refusals, _does_not_fit(measured, fitted)])
     portable = replace(fitted.model, name=portable_name(model.location, model.run_id))
     return Plan(
         config=fitted,
         preflight=_say_fitted(report, config, fitted),
-        measured=_measured(session, model_id, fitted, report.steps),
+        measured=measured,
         waiting=None if num_connected(session, "gpu") else no_worker("gpu"),
         num_verdicts=len(verdicts["answer"]),
         num_heard=len(given.labels),
@@ -140,7 +146,42 @@ def _say_fitted(report: Preflight, config: FineTuneConfig, fitted: FineTuneConfi
     return replace(report, warnings=[*report.warnings, said])
 
 
+def _does_not_fit(measured: Measured, config: FineTuneConfig) -> str:
+    smaller = min(config.batch.micro_batch, config.batch.size) // 2
+    limit = f"{(measured.memory_limit_bytes or 0) / 1e9:.1f} GB"
+    remedy = f"batch.micro_batch {smaller}" if smaller else "a smaller model"
+    if config.batch.num_resident:
+        remedy += " and batch.num_resident 0"
+    return (
+        f"A step was measured and does not fit into the worker's {limit}: choose {remedy},"
+        " which changes nothing in the result but its speed, or measure again."
+    )
+
+
 def _measured(session: Session, model_id: int, config: FineTuneConfig, steps: int) -> Measured:
+    """By steps that were taken to measure, else by a run."""
+    by_run = _measured_by_run(session, model_id, config, steps)
+    taken = (
+        select(Job.request, Event.body)
+        .join(Event, Event.job_id == Job.id)
+        .where(Job.kind == "measure", Job.state == "finished", Event.kind == "measured")
+        .order_by(Job.id.desc())
+        .limit(20)
+    )
+    for request, body in session.execute(taken):
+        before = FineTuneConfig.from_yaml(request["config_yaml"])
+        if request["model_id"] == model_id and _alike(before, config) and before.labels == config.labels:
+            return replace(
+                by_run,
+                seconds=by_run.seconds or (body["step_s"] * steps if body["step_s"] else None),
+                memory_bytes=body["memory_bytes"],
+                memory_limit_bytes=body["limit_bytes"],
+                does_not_fit=not body["fits"],
+            )
+    return by_run
+
+
+def _measured_by_run(session: Session, model_id: int, config: FineTuneConfig, steps: int) -> Measured:
     finished = (
         select(Run, Job.started_at, Job.finished_at)
         .join(Job, Run.job_id == Job.id)

@@ -7,10 +7,17 @@ from app.errors import NearmissError, NotFound
 from app.jobs.enqueue import enqueue
 from app.jobs.states import OVER
 from app.store.models import DataSet, Job, Model
+from clipcore.errors import ClipcoreError
+from clipcore.mining.languages import Language, lexicon_of
 
 
-def start_mining(session: Session, *, data_set_id: int, model_id: int, person: str = "") -> Job:
-    """The queued job, or the one that is at it already. Raises NotFound, NearmissError on an empty data set."""
+def start_mining(
+    session: Session, *, data_set_id: int, model_id: int, language: Language = "auto", person: str = ""
+) -> Job:
+    """The queued job, or the one that is at it already; `language` is that in which negatives are written.
+
+    Raises NotFound, NearmissError on an empty data set and for a language without lexicon.
+    """
     data_set, model = session.get(DataSet, data_set_id), session.get(Model, model_id)
     if data_set is None:
         raise NotFound(f"there is no data set {data_set_id}; reload the page")
@@ -18,7 +25,12 @@ def start_mining(session: Session, *, data_set_id: int, model_id: int, person: s
         raise NotFound(f"there is no model {model_id}; choose one of the list")
     if data_set.num_pairs == 0:
         raise NearmissError(f"data set {data_set.name!r} has no pairs yet; wait for its import")
-    request = {"data_set_id": data_set_id, "model_id": model_id}
+    try:
+        lexicon_of(language)
+    except ClipcoreError as error:
+        raise NearmissError(str(error)) from None
+    request: dict[str, object] = {"data_set_id": data_set_id, "model_id": model_id}
+    request |= {} if language == "auto" else {"language": language}
     at_it = select(Job).where(Job.kind == "mine", Job.data_set_id == data_set_id, Job.state.not_in(OVER))
     for job in session.scalars(at_it):
         if job.request == request:

@@ -13,6 +13,7 @@ from clipcore.mining.lexical import plain
 from clipcore.mining.written import check_written
 
 MAX_CHARACTERS = 1_000
+STANDS = Pair.retired_at.is_(None)
 
 
 def write_negative(
@@ -27,6 +28,9 @@ def write_negative(
     if image is None or image.data_set_id != data_set_id or image.erased_at is not None:
         raise NotFound(f"there is no image {image_id} in this data set; reload the page")
     text = clean(" ".join(text.split()) or text, what="wording", limit=MAX_CHARACTERS)
+    own = session.scalars(select(Caption.text).join(Pair).where(Pair.image_id == image_id, STANDS))
+    if plain(text) in {plain(caption) for caption in own}:
+        raise NearmissError(f"{text!r} is this image's own caption; change what is not to be true of it")
     try:
         text = check_written(text, _like(session, data_set_id, text))
     except ClipcoreError as error:
@@ -42,7 +46,7 @@ def write_negative(
 
 def _like(session: Session, data_set_id: int, text: str) -> list[str]:
     """The captions of pairs that hold the wording's longest word: one that says the same words is among them."""
-    paired = select(Pair.id).where(Pair.caption_id == Caption.id, Pair.retired_at.is_(None)).exists()
+    paired = select(Pair.id).where(Pair.caption_id == Caption.id, STANDS).exists()
     query = select(Caption.text).where(Caption.data_set_id == data_set_id, paired)
     ascii_words = [word for word in plain(text).split() if word.isascii() and word.isalnum()]
     if ascii_words:  # SQLite folds the case of ASCII letters only

@@ -8,12 +8,13 @@ from pathlib import Path
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
+from app.actions.sweep import ARCHIVE
 from app.media.store import MediaStore
 
 
 def zip_of_folder(store: MediaStore, key: str, *, name: str) -> Response:
     """The files under `name/` in `name.zip`, stored without compression: weights do not shrink."""
-    with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix=ARCHIVE, suffix=".zip", delete=False) as file:
         path = Path(file.name)
         try:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:

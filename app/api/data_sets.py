@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.actions.import_data_set import Originals, import_again, import_data_set
+from app.actions.rights import Who
 from app.actions.start_mining import start_mining
 from app.actions.verdict_files import write_verdicts
 from app.actions.write_negative import write_negative
@@ -28,13 +29,17 @@ from app.store.reads.data_sets import (
     progress,
 )
 from app.store.reads.queue import Order, Queue, next_items
+from clipcore.mining.languages import Language
 
 router = APIRouter(prefix="/api/data-sets")
 
 
 @dataclass(frozen=True)
 class DataSetView:
-    """A data set with its counts and the latest import, mining and export."""
+    """A data set with its counts and the latest import, mining and export.
+
+    `source` is a place on the server: only its admins see it, for others it is "".
+    """
 
     id: int
     name: str
@@ -75,9 +80,10 @@ class Again(BaseModel):
 
 
 class Mining(BaseModel):
-    """The model whose eyes are used."""
+    """The model whose eyes are used, and the language in which negatives are written (auto: the captions tell)."""
 
     model_id: int = Field(ge=1, le=MAX_ID)
+    language: Language = "auto"
 
 
 class Wording(BaseModel):
@@ -92,7 +98,7 @@ class Wording(BaseModel):
 def data_sets(database: Db, caller: Caller) -> list[DataSetView]:
     """All data sets that the caller sees."""
     with database.reading() as session:
-        return [_view(session, one) for one in list_data_sets(session) if caller.sees(one.id)]
+        return [_view(session, one, caller) for one in list_data_sets(session) if caller.sees(one.id)]
 
 
 @router.post("", dependencies=[SERVER_ADMIN])
@@ -114,10 +120,10 @@ def import_changed(data_set_id: Id, body: Again, database: Db, person: Person) -
 
 
 @router.get("/{data_set_id}")
-def data_set(data_set_id: Id, database: Db) -> DataSetView:
+def data_set(data_set_id: Id, database: Db, caller: Caller) -> DataSetView:
     """One data set."""
     with database.reading() as session:
-        return _view(session, get_data_set(session, data_set_id))
+        return _view(session, get_data_set(session, data_set_id), caller)
 
 
 @router.post("/{data_set_id}/mine")
@@ -125,7 +131,7 @@ def mine(data_set_id: Id, body: Mining, database: Db, caller: Caller) -> dict[st
     """Look for suggestions: {job}."""
     with database.transaction() as session:
         demand_rows(session, caller, "viewer", model_id=[body.model_id])
-        job = start_mining(session, data_set_id=data_set_id, model_id=body.model_id, person=caller.name)
+        job = start_mining(session, data_set_id=data_set_id, **body.model_dump(), person=caller.name)
         job_id = job.id
     return {"job": _job(database, job_id)}
 
@@ -196,13 +202,13 @@ def _job(database: Db, job_id: int) -> JobView:
         return view_job(session, get_job(session, job_id))
 
 
-def _view(session: Session, data_set: DataSet) -> DataSetView:
+def _view(session: Session, data_set: DataSet, caller: Who) -> DataSetView:
     jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine", "export")}
     views = {kind: view_job(session, job) if job else None for kind, job in jobs.items()}
     return DataSetView(
         id=data_set.id,
         name=data_set.name,
-        source=data_set.source,
+        source=data_set.source if caller.role_on(None) == "admin" else "",
         num_pairs=data_set.num_pairs,
         num_images=data_set.num_images,
         num_captions=data_set.num_captions,

@@ -1,5 +1,6 @@
 """The desk of several people: taking items on a lease, the numbers beside it, disagreements, corrected captions."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -21,6 +22,8 @@ router = APIRouter(prefix="/api")
 Taken = TypeVar("Taken", Queue, Boards)
 MAX_SLICE = 10_000  # images
 TRIES = 50  # as many people may press at the same moment
+# Fifty who look at once all want the same items, and forty-nine wait for nothing; the leases decide all the same.
+TURN = threading.Lock()
 Held = Annotated[
     list[Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]], Field(default_factory=list, max_length=MAX_EXCLUDED)
 ]
@@ -102,7 +105,8 @@ def take_some_boards(data_set_id: Id, body: Take, database: Db, person: Person) 
 def _tried(take: Callable[[], tuple[bool, Taken]]) -> Taken:
     """Looks again where others were quicker with every item: an empty answer means that nothing is left."""
     for _ in range(TRIES - 1):
-        done, taken = take()
+        with TURN:
+            done, taken = take()
         if done:
             return taken
     return take()[1]

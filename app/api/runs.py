@@ -13,6 +13,7 @@ from app.actions.clone_run import clone_run
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
 from app.actions.rights import demand
+from app.actions.start_measuring import start_measuring
 from app.actions.start_run import start_run
 from app.actions.view_run import EventPage, ModelView, RunView, list_models, page_of_events, view_run
 from app.api.access import (
@@ -29,7 +30,7 @@ from app.api.access import (
 from app.api.checkpoints import zip_of_folder
 from app.api.jobs import Verb, steer_job
 from app.errors import NotFound
-from app.jobs.view import JobView
+from app.jobs.view import JobView, view_job
 from app.media.store import MediaStore
 from app.store.reads.data_sets import list_data_sets
 from app.store.reads.owners import owners_of
@@ -104,6 +105,15 @@ def preview(body: Wish, database: Db, caller: Caller) -> dict[str, Any]:
     with database.reading() as session:
         demand_rows(session, caller, "viewer", data_set_id=[body.data_set_id], model_id=[body.model_id])
         return plan_run(session, **body.model_dump()).report()
+
+
+@router.post("/runs/measure", dependencies=[ASKS_ITSELF])
+def measure(body: Wish, database: Db, caller: Caller) -> dict[str, JobView]:
+    """Have a worker take the first steps and measure their memory, which the preview then tells: {job}."""
+    with database.transaction() as session:
+        demand_rows(session, caller, "annotator", data_set_id=[body.data_set_id], model_id=[body.model_id])
+        job = start_measuring(session, **body.model_dump(), person=caller.name)
+        return {"job": view_job(session, job)}
 
 
 @router.post("/runs", dependencies=[ASKS_ITSELF])

@@ -1,13 +1,17 @@
 """The FastAPI application, without the page (see `app.web`)."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.actions.accounts import anybody
+from app.actions.sweep import EVERY_S, sweep
 from app.api import (
     bulk,
     data_sets,
@@ -36,6 +40,7 @@ from app.api import (
     verdicts,
 )
 from app.api.access import ANYBODY, guard
+from app.api.audit_lines import leave_a_line
 from app.api.door import Door
 from app.api.gate import Gate, allowed_hosts, refuse_open_bind
 from app.api.metrics import Metrics
@@ -47,6 +52,8 @@ from app.logs import hide_secrets
 from app.settings import Settings
 from app.store.database import Database
 from app.store.schema import check
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -65,7 +72,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         reconciler = Reconciler(database)
         reconciler.start()
+        sweeping = asyncio.create_task(_sweep(settings))
         yield
+        sweeping.cancel()
         reconciler.stop()
         database.close()
 
@@ -75,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(guard)],
+        dependencies=[Depends(guard), Depends(leave_a_line)],
     )
     app.state.database = database
     app.state.metrics = Metrics(database)
@@ -122,3 +131,13 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     return app
+
+
+async def _sweep(settings: Settings) -> None:
+    """Every hour, as long as the server runs."""
+    while True:
+        try:
+            await run_in_threadpool(sweep, settings)
+        except OSError as error:
+            log.warning("sweeping failed; it is tried again in an hour: %s", error)
+        await asyncio.sleep(EVERY_S)

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.actions.import_data_set import place_of, uploads_of
 from app.actions.import_roots import import_roots
-from app.api.access import MAX_ID, SERVER_ADMIN, Db
+from app.api.access import MAX_ID, SERVER_ADMIN, Db, Person
 from app.errors import NearmissError, NotFound
 from app.media.uploads import CHUNK_BYTES, Upload
 from app.sources.folder import PICTURES
@@ -94,9 +94,9 @@ def preview(body: Source, database: Db) -> Preview:
 
 
 @router.post("/uploads")
-def begin_upload(database: Db) -> Upload:
+def begin_upload(database: Db, person: Person) -> Upload:
     """A new, empty upload: send its files in pieces, then import `upload:ID`."""
-    return uploads_of(database.settings).begin()
+    return uploads_of(database.settings).begin(person)
 
 
 @router.get("/uploads/{upload_id}")

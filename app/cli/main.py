@@ -114,12 +114,15 @@ def import_(
 def mine(
     data_set: str,
     model: str = typer.Option("", help="name of the model that looks; default: the newest"),
+    language: str = typer.Option(
+        "auto", help="in which negatives are written: en, de, fr or es; default: the captions'"
+    ),
     wait: bool = typer.Option(True, help="stay until it is done"),
 ) -> None:
     """Look for suggestions: verdicts stay, other models' open suggestions leave, disputed verdicts come back."""
     from app.cli.mine import run
 
-    run(data_set, model=model, wait=wait)
+    run(data_set, model=model, language=language, wait=wait)
 
 
 @cli.command()
@@ -222,12 +225,12 @@ def token(
     role: str = typer.Option("viewer", help="what it may at most: viewer, annotator or admin"),
     days: int = typer.Option(30, help="how long it is valid"),
     data_set: int = typer.Option(0, help="the id of the only data set it opens; 0: all of the person's"),
-    name: str = typer.Option("", help="what it is for"),
+    name: str = typer.Option("a program", help="what it is for"),
 ) -> None:
     """Print a new token of a person, for programs: it is shown this one time."""
     from app.cli.people import run_token
 
-    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name)
+    run_token(person, role=role, days=days, data_set_id=data_set or None, name=name or "command line")
 
 
 @cli.command("set-password")

@@ -1,5 +1,7 @@
 """`nearmiss mine`: look for suggestions, with the newest model or a named one, and say what came of it."""
 
+from typing import cast
+
 import typer
 from sqlalchemy import select
 
@@ -11,9 +13,10 @@ from app.store.database import Database
 from app.store.models import DataSet, Model
 from app.store.reads.data_sets import mined_numbers, num_open
 from app.store.schema import check
+from clipcore.mining.languages import Language
 
 
-def run(data_set: str, *, model: str, wait: bool) -> None:
+def run(data_set: str, *, model: str, language: str, wait: bool) -> None:
     """Raises NearmissError for unknown names and when the job failed."""
     settings = get_settings()
     database = Database(settings)
@@ -26,7 +29,13 @@ def run(data_set: str, *, model: str, wait: bool) -> None:
         model_id = session.scalar(newest.where(Model.name == model) if model else newest)
         if model_id is None:
             raise NearmissError(f"there is no model {model!r}; add one with nearmiss add-model")
-        job_id = start_mining(session, data_set_id=data_set_id, model_id=model_id, person=settings.person).id
+        job_id = start_mining(
+            session,
+            data_set_id=data_set_id,
+            model_id=model_id,
+            language=cast(Language, language),  # start_mining refuses what it does not know
+            person=settings.person,
+        ).id
     view = follow(database, job_id, wait=wait)
     if view.state == "queued":
         typer.echo(f"mining is queued as job {job_id}: {view.reason}")

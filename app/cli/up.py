@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -24,7 +25,9 @@ from app.store.database import Database
 from app.store.reads.data_sets import list_data_sets
 from app.store.schema import migrate
 
-STOP_S = 8.0
+STOP_S = 8.0  # for what holds no work
+SAVES_WITHIN_S = 110.0  # a worker gives its job 100 s to reach the next step and save it
+SAY_AFTER_S = 2.0
 ANSWER_S = 600.0  # of a web process that lives; on a busy machine it imports for minutes
 
 
@@ -57,8 +60,8 @@ def run() -> None:
     except KeyboardInterrupt:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl+C must not leave children behind
-            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the waiting, not this process
+            signal.signal(number, lambda *_: children.hurry())
         typer.echo("\nstopping …")
         children.stop()
 
@@ -80,6 +83,7 @@ class Children:
     def __init__(self, logs: Path):
         self.logs = logs
         self.running: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
+        self._in_a_hurry = False
 
     def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         """Starts `command` in its own session; it gets SIGTERM when this process dies."""
@@ -108,18 +112,45 @@ class Children:
                     self.start(name, command)
 
     def stop(self) -> None:
-        """Workers and web first, the broker last; kills what does not leave."""
-        broker = [process for name, (process, _) in self.running.items() if name == "broker"]
-        others = [process for name, (process, _) in self.running.items() if name != "broker"]
-        for processes in (others, broker):
-            for process in processes:
-                process.terminate()
-            give_up = time.monotonic() + STOP_S
-            for process in processes:
-                try:
-                    process.wait(timeout=max(0.1, give_up - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.kill()
+        """Workers and web first, the broker last; a job is waited for until it has saved, then all are killed."""
+        broker = [name for name in self.running if name == "broker"]
+        self._end([name for name in self.running if name != "broker"])
+        self._end(broker)
+
+    def hurry(self) -> None:
+        """Waits no longer."""
+        self._in_a_hurry = True
+
+    def _end(self, names: list[str]) -> None:
+        for name in names:
+            self.running[name][0].terminate()
+        began, said = time.monotonic(), False
+        while alive := [name for name in names if self.running[name][0].poll() is None]:
+            waited = time.monotonic() - began
+            saving = [name for name in alive if name.startswith(("gpu", "cpu"))]
+            if saving and waited > SAY_AFTER_S and not said:
+                typer.echo(
+                    f"{' and '.join(saving)} saves its job, which goes on at the next start; Ctrl+C ends it at once"
+                )
+                said = True
+            late = alive if waited > SAVES_WITHIN_S or self._in_a_hurry else []
+            late = late or [name for name in alive if name not in saving and waited > STOP_S]
+            for name in late:
+                for pid in _below(self.running[name][0].pid):
+                    with suppress(ProcessLookupError):  # it has just ended
+                        os.kill(pid, signal.SIGKILL)
+                self.running[name][0].kill()
+                self.running[name][0].wait()
+            time.sleep(0.05)
+
+
+def _below(pid: int) -> list[int]:
+    """The processes that `pid` has started, and theirs; none where the system does not tell."""
+    try:
+        started = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return []
+    return [found for child in map(int, started) for found in (*_below(child), child)]
 
 
 def _first_import(database: Database, settings: Settings) -> None:

@@ -18,6 +18,7 @@ QUEUES: dict[JobKind, Literal["gpu", "cpu"]] = {
     "export": "cpu",
     "map": "cpu",
     "push": "cpu",
+    "measure": "gpu",
 }
 
 

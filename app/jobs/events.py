@@ -10,6 +10,7 @@
 | epoch | epoch, coverage |
 | swept | mixes: list of {share, metrics}; recommended |
 | saved | key |
+| measured | memory_bytes, limit_bytes, step_s (None: memory ran out), fits |
 | mined | suggestions, verdicts, false_negatives, collisions_per_epoch, quality |
 | neighbours | key, model_id: what the next mining extends |
 | log | text |

@@ -9,11 +9,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
 MEMORY_BYTES = 1 << 30
@@ -92,13 +94,22 @@ def _is_done(future: "Future[list[Answer]]") -> bool:
 
 
 def _limit() -> None:
-    """In the new process: memory and the alarm that kills it. Windows has neither."""
+    """In the new process: memory and the alarm that kills it (Windows has neither), and no life after the parent's."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to handle
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A parent that was killed closes no queue, and each process holds the queue's other end open for itself."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _do(work: Callable[[Item], Answer], chunk: list[Item]) -> list[Answer]:

@@ -1,9 +1,11 @@
 """Files that a browser brings in pieces: one private folder an upload, with a quota and an end of its life."""
 
+import hashlib
 import re
 import shutil
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +17,7 @@ LIFE_S = 24 * 3600.0
 MAX_FILES = 200_000
 MAX_NAME = 1000  # characters of a path within the upload
 ID = re.compile(r"[0-9a-f]{32}")
+WHOSE = 12  # the first digits of an id name the person, so that a folder's name tells whose quota it uses
 RECOUNT_S = 30.0  # between walks over all uploads; pieces are counted as they come
 RESERVE_BYTES = 1 << 30  # stays free on the disk
 
@@ -31,17 +34,21 @@ class Upload:
 
 
 class Uploads:
-    """The uploads under `folder`; all of them together hold at most `quota_bytes`."""
+    """The uploads under `folder`; all together hold at most `quota_bytes`, one person's `person_quota_bytes`."""
 
-    def __init__(self, folder: Path, *, quota_bytes: int) -> None:
+    def __init__(self, folder: Path, *, quota_bytes: int, person_quota_bytes: int | None = None) -> None:
         self._folder, self._quota = folder, quota_bytes
-        self._counted: tuple[float, int, int] | None = None  # when, files, bytes of all uploads
+        self._person_quota = quota_bytes if person_quota_bytes is None else person_quota_bytes
+        self._counted_at = float("-inf")
+        self._num_files = 0
+        self._num_bytes: Counter[str] = Counter()  # by person, of all uploads
 
-    def begin(self) -> Upload:
+    def begin(self, person: str = "") -> Upload:
         """A new, empty upload; expired ones are deleted."""
         self.expire()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = uuid.uuid4().hex
+        whose = hashlib.sha256(person.encode("utf-8", "surrogatepass")).hexdigest()[:WHOSE]
+        name = whose + uuid.uuid4().hex[WHOSE:]
         (self._folder / name).mkdir(mode=0o700)
         return self.look(name)
 
@@ -70,7 +77,7 @@ class Uploads:
             return have
         if offset != have:
             raise Conflict(f"{name!r} has {have} bytes so far, not {offset}; go on from there")
-        self._room_for(len(data), new_file=not path.exists())
+        self._room_for(len(data), whose=upload_id[:WHOSE], new_file=not path.exists())
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with path.open("ab") as file:
@@ -118,22 +125,31 @@ class Uploads:
             raise NearmissError(f"{name[:80]!r} is no name for an uploaded file; rename it")
         return self._place(upload_id).joinpath(*parts)
 
-    def _room_for(self, num_bytes: int, *, new_file: bool) -> None:
+    def _room_for(self, num_bytes: int, *, whose: str, new_file: bool) -> None:
         now = time.monotonic()
-        if self._counted is None or now - self._counted[0] > RECOUNT_S:
-            sizes = [path.stat().st_size for path in self._folder.rglob("*") if path.is_file()]
-            self._counted = (now, len(sizes), sum(sizes))
-        when, num_files, total = self._counted
-        if total + num_bytes > self._quota:
+        if now - self._counted_at > RECOUNT_S:
+            self._recount(now)
+        if self._num_bytes[whose] + num_bytes > self._person_quota:
+            raise NearmissError(
+                f"your uploads may hold {self._person_quota / 1e9:.1f} GB in all; import or delete some of them first"
+            )
+        if self._num_bytes.total() + num_bytes > self._quota:
             raise NearmissError(
                 f"uploads may hold {self._quota / 1e9:.1f} GB in all; import or delete some, or name a folder on the server"
             )
-        if num_files >= MAX_FILES and new_file:
+        if self._num_files >= MAX_FILES and new_file:
             raise NearmissError(f"uploads may hold {MAX_FILES:,} files; send tar shards or Parquet")
         free = shutil.disk_usage(self._folder).free
         if free < num_bytes + RESERVE_BYTES:
             raise NearmissError(f"the disk has {free / 1e9:.1f} GB left; make room first")
-        self._counted = (when, num_files + new_file, total + num_bytes)
+        self._num_files += new_file
+        self._num_bytes[whose] += num_bytes
+
+    def _recount(self, now: float) -> None:
+        files = [path for path in self._folder.rglob("*") if path.is_file()]
+        self._counted_at, self._num_files, self._num_bytes = now, len(files), Counter()
+        for path in files:
+            self._num_bytes[path.relative_to(self._folder).parts[0][:WHOSE]] += path.stat().st_size
 
 
 def _is_odd(part: str) -> bool:

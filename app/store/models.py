@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Answer = Literal["match", "no_match", "unsure", "broken_pair"]
-JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push", "map"]
+JobKind = Literal["import", "embed", "mine", "rank", "fine_tune", "export", "push", "map", "measure"]
 JobState = Literal["queued", "claimed", "running", "pausing", "paused", "finished", "failed", "cancelled"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 JOB_STATES: tuple[str, ...] = get_args(JobState)

@@ -12,6 +12,9 @@ class Lexicon:
     """`words`: category → value → the words for it. `swaps`: words around which subject and object can change places.
 
     `negation`: (word, its negated form) pairs. `articles` are dropped when captions are compared.
+    `agreement`: article → places of the forms that can follow it, where a value's words are forms of one adjective in an
+    order that all values share; None: a value's first word stands for it. `compared_only`: categories that no edit changes,
+    because articles would have to change with them.
     """
 
     language: str
@@ -19,6 +22,8 @@ class Lexicon:
     swaps: tuple[str, ...] = ()
     negation: tuple[tuple[str, str], ...] = ()
     articles: frozenset[str] = frozenset()
+    agreement: Mapping[str, tuple[int, ...]] | None = None
+    compared_only: frozenset[str] = frozenset()
 
     def value_of(self) -> dict[str, tuple[str, str]]:
         """word → (category, value)."""
@@ -70,7 +75,6 @@ ENGLISH = Lexicon(
         "under",
         "over",
         "behind",
-        "beside",
         "chasing",
         "holding",
         "riding",
@@ -85,7 +89,7 @@ GERMAN = Lexicon(
     words={
         "colour": {
             "red": ("rot", "rote", "roter", "rotes", "roten"),
-            "orange": ("orange", "orangefarbener"),
+            "orange": ("orange", "orange", "orangefarbener"),
             "yellow": ("gelb", "gelbe", "gelber", "gelbes"),
             "green": ("grün", "grüne", "grüner", "grünes"),
             "blue": ("blau", "blaue", "blauer", "blaues"),
@@ -118,7 +122,9 @@ GERMAN = Lexicon(
         "direction": {"up": ("oben",), "down": ("unten",)},
         "gender": {"female": ("frau", "frauen", "mädchen"), "male": ("mann", "männer", "junge")},
     },
-    swaps=("auf", "über", "unter", "hinter", "neben"),
-    negation=(("mit", "ohne"), ("ohne", "mit"), ("ist", "ist nicht")),
+    # no swaps, no "mit"/"ohne": the cases would have to change with them
+    negation=(("ist", "ist nicht"), ("sind", "sind nicht")),
     articles=frozenset(["ein", "eine", "einen", "der", "die", "das"]),
+    agreement={},
+    compared_only=frozenset(["shade", "gender"]),
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clipcore.errors import ClipcoreError
-from clipcore.mining.lexical import WORD, plain
+from clipcore.mining.lexical import WORD, plain, words
 from clipcore.mining.lexicon import ENGLISH, Lexicon
 
 
@@ -75,12 +75,15 @@ def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
         word = match.group()
         for part_at, part in _parts(word):
             category, value = value_of.get(part.casefold(), ("", ""))
+            if category in lexicon.compared_only:
+                continue
             start = match.start() + part_at
-            for other, some in lexicon.words.get(category, {}).items():
-                if other != value:
-                    now = _cased(some[0], part)
-                    edited = _article(text[:start], now) + now + text[start + len(part) :]
-                    yield Written(place, edited, category, part, now)
+            for other in lexicon.words.get(category, {}):
+                form = _form(text[:start], part.casefold(), category, value, other, lexicon)
+                if other != value and form:
+                    now = _cased(form, part)
+                    before = _article(text[:start], now) if lexicon.language == "en" else text[:start]
+                    yield Written(place, before + now + text[start + len(part) :], category, part, now)
     for was, now in lexicon.negation:
         for match in WORD.finditer(text):
             if match.group().casefold() == was:
@@ -90,6 +93,21 @@ def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
         if middle and left.casefold() != right.casefold():
             turned = f"{_cased(right, left)} {swap} {left[:1].lower()}{left[1:]}"
             yield Written(place, turned, "order", left, right)
+
+
+def _form(before: str, part: str, category: str, value: str, other: str, lexicon: Lexicon) -> str | None:
+    """The word of `other` in the form that `part` has; None where the text does not settle which form that is.
+
+    A wrong form would tell the negative by its grammar instead of by what it says.
+    """
+    here, there = lexicon.words[category][value], lexicon.words[category][other]
+    if lexicon.agreement is None or len(there) == 1:
+        return there[0]
+    places = [n for n, form in enumerate(here) if form == part]
+    articles = [lexicon.agreement[word] for word in words(before) if word in lexicon.agreement]
+    fits = [n for n in places if n in articles[-1]] if articles else []
+    forms = {there[n] for n in fits or places if n < len(there)}
+    return forms.pop() if len(forms) == 1 else None
 
 
 def _parts(word: str) -> Iterator[tuple[int, str]]:

@@ -2,7 +2,10 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from app.media import decoders
 from app.media.decoders import DIED, MEMORY_BYTES, Decoders
@@ -82,3 +85,31 @@ def busy(item: str) -> str:
 def test_a_picture_that_computes_too_long_ends_its_process_and_the_rest_goes_on():
     with Decoders(busy, num_processes=1) as pool:
         assert list(pool.map(["a", "busy", "b"])) == [("a", "a"), ("busy", DIED), ("b", "b")]
+
+
+def test_no_process_outlives_an_import_that_is_killed():
+    code = (
+        "import os, sys, time\nfrom app.media.decoders import Decoders\n"
+        "if __name__ == '__main__':\n"
+        "    with Decoders(os.path.basename, num_processes=2) as decoders:\n"
+        "        list(decoders.map(['a'] * 100))\n"
+        "        print(*decoders._pool._processes, flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert children and all(Path(f"/proc/{pid}").exists() for pid in children)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(_lives(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in children if _lives(pid)]
+
+
+def _lives(pid: int) -> bool:
+    """Neither gone nor waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -61,6 +61,7 @@ FOREIGN_BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/verdicts/undo"): {"uuid": UUID[:-1] + "8", "retracts": UUID[:-1] + "2"},
     ("POST", "/api/runs"): {"data_set_id": 2, "model_id": 1},
     ("POST", "/api/runs/preview"): {"data_set_id": 2, "model_id": 1},
+    ("POST", "/api/runs/measure"): {"data_set_id": 2, "model_id": 1},
     ("POST", "/api/me/tokens"): {"data_set_id": 2},
     ("POST", "/api/run-comparisons"): {"data_set_id": 2, "model_id": 1, "request_key": UUID},
 }
@@ -272,3 +273,14 @@ def test_of_gradio_only_what_the_page_asks_for_is_open_and_only_after_log_in(wor
     assert not [
         p for p in reached if any(word in p for word in ("upload", "file", "proxy", "queue", "stream"))
     ]
+
+
+def test_only_admins_of_the_server_see_where_a_data_set_came_from(world):
+    client, tokens = world
+    seen = {
+        name: {data_set["source"] for data_set in _ask(client, tokens[name], "GET", "/api/data-sets").json()}
+        | {_ask(client, tokens[name], "GET", "/api/data-sets/1").json()["source"]}
+        for name in (*LIMITED, *EVERYWHERE)
+    }
+    assert seen.pop("admin") == {"own", CANARY}
+    assert all(sources == {""} for sources in seen.values()), seen

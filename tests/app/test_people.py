@@ -6,7 +6,9 @@ import pytest
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+import app.cli.people
 from app.actions import accounts
 from app.actions.accounts import add_person
 from app.actions.credentials import issue
@@ -14,6 +16,7 @@ from app.actions.first_start import say_first_password
 from app.actions.rights import Role
 from app.api import create_app
 from app.api.log_in import attempts
+from app.cli.main import cli
 from app.store.database import Database
 from app.store.models import Credential, DataSet, PersonRow
 
@@ -237,3 +240,14 @@ def test_a_first_start_that_others_reach_has_an_admin_with_a_password_printed_on
     with TestClient(create_app(settings), base_url="http://desk.example", follow_redirects=False) as client:
         assert client.get("/api/data-sets").status_code == 401
         assert _log_in(client, "admin", password) == 303
+
+
+def test_the_command_makes_a_token_that_opens(
+    client: TestClient, seeded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(seeded, "admin")
+    monkeypatch.setattr(app.cli.people, "get_settings", lambda: seeded.settings)
+    done = CliRunner().invoke(cli, ["token", "admin", "--role", "viewer"])
+    assert done.exit_code == 0, done.output
+    bearer = {"Authorization": f"Bearer {done.output.split()[-1]}"}
+    assert client.get("/api/data-sets", headers=bearer).status_code == 200

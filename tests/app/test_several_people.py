@@ -329,6 +329,12 @@ def test_random_share_is_what_lies_below_the_first_open_number(once: Database) -
                 decide(session, decisions=[one], person="ana")
         drawn = random_share(session, 1)
     assert (drawn.num_judged, drawn.num_match) == (4, 2), "the sixth was not reached by chance"
+    with once.transaction() as session:
+        suggestion, image, caption = candidates[4]
+        one = Decision(key(), image, caption, "match", suggestion_id=suggestion)
+        decide(session, decisions=[one], person="ana", source="bulk", bulk_id=key())
+        drawn = random_share(session, 1)
+    assert (drawn.num_judged, drawn.num_match) == (4, 2), "nobody looked at what a bulk accept settled"
 
 
 def test_panel_asks_to_stop_after_fifty_without_a_match(once: Database) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.actions.import_data_set import uploads_of
+from app.actions.sweep import ARCHIVE, sweep
 from app.api import create_app
 from app.errors import Conflict, NearmissError, NotFound
 from app.media.uploads import CHUNK_BYTES, LIFE_S, Uploads
@@ -120,3 +122,35 @@ def test_a_table_is_found_among_more_pictures_than_are_shown(client, tmp_path):
         and folder["shortened"]
         and 999 <= len(folder["entries"]) <= 1000
     )
+
+
+def test_one_person_cannot_fill_the_quota_of_all(tmp_path):
+    uploads = Uploads(tmp_path / "u", quota_bytes=3000, person_quota_bytes=1000)
+    anas, again, bens = uploads.begin("ana"), uploads.begin("ana"), uploads.begin("ben")
+    uploads.add(anas.id, "x", offset=0, data=b"x" * 700)
+    with pytest.raises(NearmissError, match=r"your uploads may hold 0\.0 GB in all; import or delete"):
+        uploads.add(again.id, "y", offset=0, data=b"y" * 400)
+    uploads.add(bens.id, "z", offset=0, data=b"z" * 900)
+    fresh = Uploads(tmp_path / "u", quota_bytes=3000, person_quota_bytes=1000)  # after a restart
+    with pytest.raises(NearmissError, match="your uploads"):
+        fresh.add(again.id, "y", offset=0, data=b"y" * 400)
+
+
+def test_old_archives_and_uploads_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    settings = Settings(home=tmp_path / "home")
+    then = time.time() - LIFE_S - 1
+    old, young, other = (
+        tmp_path / name for name in (f"{ARCHIVE}1.zip", f"{ARCHIVE}2.zip", "somebody-elses.zip")
+    )
+    for path in (old, young, other):
+        path.write_bytes(b"x")
+    os.utime(old, (then, then))
+    os.utime(other, (then, then))
+    uploads = uploads_of(settings)
+    upload = uploads.begin("ana")
+    os.utime(settings.home / "uploads" / upload.id, (then, then))
+    sweep(settings)
+    assert not old.exists() and young.exists() and other.exists()
+    with pytest.raises(NotFound):
+        uploads.look(upload.id)

@@ -13,7 +13,7 @@ import yaml
 
 from app.demo import BASE_MODEL
 from app.demo.openmoji import drawings, rasterise
-from clipcore.data import caption_id_of
+from clipcore.example import caption_id_of
 
 YAML = """
 model: {name: "local-dir:%s", train: all}

@@ -11,8 +11,9 @@ from clipcore import ClipcoreError, FineTuneData, Label, PairLabels, fine_tune
 from clipcore.assemble import Assembler
 from clipcore.batching import Composer
 from clipcore.config import LabelsConfig
-from clipcore.data import Example, items
+from clipcore.data import items
 from clipcore.events import EpochDone, Evaluated, Finished, Started, StepDone, Swept
+from clipcore.example import Example
 from clipcore.identical import identical_captions, identical_images
 from clipcore.logits import Logits
 from clipcore.losses import GlobalContrast

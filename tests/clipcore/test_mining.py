@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clipcore import ClipcoreError
-from clipcore.mining import MiningOptions, check_written, fingerprint, mine, topk, write_negatives
+from clipcore.mining import MiningOptions, check_written, fingerprint, lexicon_of, mine, topk, write_negatives
 from clipcore.mining.approximate import NearIndex, approximate_top_k
 from clipcore.mining.broken import broken_probability
 from clipcore.mining.calibrate import (
@@ -344,6 +344,38 @@ def test_written_negatives_change_one_thing_and_never_become_another_caption():
         check_written("A RED cup on the table", texts)
     with pytest.raises(ClipcoreError, match="empty"):
         check_written("  ", texts)
+
+
+@pytest.mark.parametrize(
+    ("language", "caption", "edits", "never"),
+    [
+        ("fr", "Une voiture rouge devant la maison", {"Une voiture verte devant la maison"}, "vert "),
+        ("fr", "deux voitures rouges", {"trois voitures rouges", "deux voitures jaunes"}, "verts"),
+        ("fr", "le chien est grand", {"le chien n'est pas grand", "le chien est petit"}, "petite"),
+        ("es", "la puerta está abierta", {"la puerta no está abierta", "la puerta está cerrada"}, "cerrado"),
+        ("es", "tres gatos negros sobre la mesa", {"tres gatos blancos sobre la mesa"}, "blancas"),
+        ("es", "voy a pintar una casa blanca", {"voy a pintar una casa amarilla"}, " an "),
+        ("de", "eine rote Tasse auf dem Tisch", {"eine gelbe Tasse auf dem Tisch"}, "gelb "),
+        ("de", "eine Frau mit rotem Hut", set(), "Mann"),
+    ],
+)
+def test_written_negatives_of_other_languages_agree_with_their_noun(language, caption, edits, never):
+    lexicon = lexicon_of(language)
+    written = {w.text for w in write_negatives([caption], lexicon=lexicon, num_negatives=50)}
+    assert edits <= written and not any(never in text for text in written)
+
+
+def test_the_captions_tell_their_language_and_an_unknown_one_is_refused():
+    said = {
+        "en": ["a red cup", "two dogs with a ball"],
+        "de": ["eine rote Tasse", "der Hund ist schwarz"],
+        "fr": ["une tasse rouge", "le chien est noir"],
+        "es": ["una taza roja", "el perro está en la casa"],
+    }
+    assert {code: lexicon_of("auto", texts).language for code, texts in said.items()} == {c: c for c in said}
+    assert lexicon_of("auto", ["木", "犬"]).language == "en"
+    with pytest.raises(ClipcoreError, match="no lexicon for 'tlh'"):
+        lexicon_of("tlh")
 
 
 def test_duplicates_of_pictures_and_captions_share_a_group():

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from test_training import config, data, labels  # noqa: F401  (data is a fixture)
 
 from clipcore import ClipcoreError, FineTuneData, fine_tune
-from clipcore.data import Example
 from clipcore.events import StepDone
+from clipcore.example import Example
 from clipcore.pictures import Pictures, open_image
 from clipcore.pixels import PixelSource
 from clipcore.towers import load_towers

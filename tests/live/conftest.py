@@ -111,7 +111,7 @@ class Nearmiss:
     def stop(self) -> int:
         """Ctrl+C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)  # a job that runs is saved first
 
 
 def _lives(pid: int) -> bool:

@@ -2,12 +2,17 @@
 
 import csv
 import io
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import png
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
+import worker.mine
 import worker.neighbours
 from app.actions.decide import Decision, decide
 from app.actions.import_data_set import import_data_set
@@ -15,13 +20,16 @@ from app.actions.start_mining import start_mining
 from app.actions.undo import undo
 from app.actions.write_negative import write_negative
 from app.errors import NearmissError, NotFound
+from app.jobs.expire import crashed
 from app.media.pictures import erase_picture, fingerprint_key
 from app.media.store import MediaStore
 from app.media.vectors import put_vectors
 from app.store.models import Caption, CurrentVerdict, Embedding, Event, Image, Job, Model, Pair, Suggestion
 from app.store.reads.data_sets import mined_numbers
 from app.store.reads.queue import next_items
-from worker.embed import remember
+from clipcore.mining import topk
+from worker.context import JobContext
+from worker.embed import _kept, remember
 
 UUID = "00000000-0000-4000-8000-{:012d}"
 
@@ -221,6 +229,7 @@ def test_a_persons_own_wording_becomes_a_negative_of_its_image_only(desk):
         assert session.get_one(Caption, said.caption_id).text == "a green cup"
     for text, image_id, error, told in (
         ("the BLUE cup", 1, NearmissError, "another image's caption"),
+        ("The red  cup", 1, NearmissError, "this image's own caption"),
         ("  ", 1, NearmissError, "wording"),
         ("a green cup", 99, NotFound, "no image 99"),
     ):
@@ -233,3 +242,128 @@ def test_a_persons_own_wording_becomes_a_negative_of_its_image_only(desk):
     with desk.database.reading() as session:
         assert session.scalars(select(CurrentVerdict)).all() == []
         assert session.scalar(select(func.count()).select_from(Embedding)) == 1
+
+
+def test_pictures_of_the_same_bytes_are_not_asked_about(desk):
+    captions = [f"thing number {n}" for n in range(8)]
+    source = table(desk, captions)
+    (desk.source / "p1.png").write_bytes((desk.source / "p0.png").read_bytes())
+    assert desk.do(lambda s: import_data_set(s, name="d", source=source)).state == "finished"
+    embed(desk)
+    with desk.database.reading() as session:
+        pairs = session.execute(select(Pair.image_id, Pair.caption_id).order_by(Pair.id)).all()
+    twins = {(pairs[0].image_id, pairs[1].caption_id), (pairs[1].image_id, pairs[0].caption_id)}
+    assert mine(desk).state == "finished"
+    asked = {(s.image_id, s.caption_id) for s in suggestions(desk)}
+    assert asked and not asked & twins, "training treats the two pictures as one item"
+    with (
+        desk.database.transaction() as session
+    ):  # what a broken pair says of its picture is not known to be true
+        broken = Decision(UUID.format(1), pairs[1].image_id, pairs[1].caption_id, "broken_pair")
+        decide(session, decisions=[broken], person="a")
+    assert mine(desk).state == "finished"
+    asked = {(s.image_id, s.caption_id) for s in suggestions(desk)}
+    assert (pairs[0].image_id, pairs[1].caption_id) in asked
+
+
+def test_the_language_of_written_negatives_is_the_captions_or_the_one_chosen(desk):
+    captions = ["une tasse rouge", "le chien noir", "deux pommes vertes", "un chat sur une chaise"]
+    ready(desk, captions)
+    mine(desk)
+    with desk.database.reading() as session:
+        job = session.scalars(select(Job).where(Job.kind == "mine")).one()
+        kept = _kept(session, MediaStore(desk.settings.resolved_media_url), 1, 1)
+        facts = worker.mine.read_facts(session, 1, 1, kept)
+    assert "language" not in job.request
+    french = {text for _, text, _ in worker.mine._written(facts, "auto")}
+    assert "une tasse jaune" in french and worker.mine._written(facts, "es") == []
+    chosen = desk.do(lambda s: start_mining(s, data_set_id=1, model_id=1, language="fr", person="a"))
+    assert (chosen.state, chosen.request["language"]) == ("finished", "fr")
+    with desk.database.transaction() as session, pytest.raises(NearmissError, match="no lexicon for 'tlh'"):
+        start_mining(session, data_set_id=1, model_id=1, language="tlh")
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import clipcore.mining.topk as topk
+import worker.mine, worker.neighbours
+from app.jobs import lease
+from app.settings import Settings
+from app.store.database import Database
+from worker.context import JobContext
+from worker.job import run
+
+home, where, job_id = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+worker.mine.BATCH, topk.SAVE_EVERY_S = 20, 0.0
+topk.exact_top_k.__kwdefaults__["panel"] = 8
+def slowly(act, name):
+    def slow(*args, **more):
+        done = act(*args, **more)
+        if where == name:
+            print(name, flush=True)
+            time.sleep(0.3)
+        return done
+    return slow
+worker.mine.add_suggestions = slowly(worker.mine.add_suggestions, "rows")
+JobContext.progress = slowly(JobContext.progress, "search")
+settings = Settings(home=home, lease_s=20)
+database = Database(settings)
+with database.transaction() as session:
+    token = lease.claim(session, job_id, worker="w")
+context = JobContext(settings, job_id, token)
+context.start()
+run(context)
+"""
+
+
+def rows(desk):
+    return sorted(
+        (s.image_id, s.caption_id, s.proposed, s.probability, s.state, s.group_key) for s in suggestions(desk)
+    )
+
+
+@pytest.mark.parametrize("where", ["search", "rows"])
+def test_a_killed_mining_goes_on_and_leaves_the_rows_of_one_that_was_not(desk, monkeypatch, where):
+    monkeypatch.setitem(topk.exact_top_k.__kwdefaults__, "panel", 8)  # as there: it goes on by block
+    ready(desk, [f"thing number {n}" for n in range(60)])
+    with desk.database.transaction() as session:
+        job_id = start_mining(session, data_set_id=1, model_id=1, person="a").id
+    run = [sys.executable, "-c", SLOW, str(desk.settings.home), where, str(job_id)]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and [process.stdout.readline() for _ in range(2)] == [f"{where}\n"] * 2
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = len(suggestions(desk))
+    assert (begun > 0) == (where == "rows")
+    with desk.database.transaction() as session:
+        token = session.get_one(Job, job_id).token
+        assert crashed(session, job_id, token=token, what="its process was killed by SIGKILL")
+    again = desk.do(lambda s: s.get_one(Job, job_id))
+    assert (again.state, again.attempt) == ("finished", 2) and len(suggestions(desk)) > begun
+    killed = rows(desk)
+    with desk.database.transaction() as session:
+        session.execute(delete(Suggestion))
+    assert mine(desk).state == "finished"
+    assert killed == rows(desk) and len({row[:2] for row in killed}) == len(killed)
+    assert not any((desk.settings.home / "mining").glob("job-*"))
+
+
+def test_a_cancelled_mining_stops_between_batches_and_the_next_one_is_whole(desk, monkeypatch):
+    ready(desk, [f"thing number {n}" for n in range(60)])
+    assert mine(desk).state == "finished"
+    whole = rows(desk)
+    with desk.database.transaction() as session:
+        session.execute(delete(Suggestion))
+    monkeypatch.setattr(worker.mine, "BATCH", 20)
+    write = JobContext.database_write
+
+    def asked_meanwhile(context, act):
+        write(context, act)
+        context._asked = "cancel" if suggestions(desk) else None
+
+    monkeypatch.setattr(JobContext, "database_write", asked_meanwhile)
+    assert mine(desk).state == "cancelled"
+    assert 0 < len(suggestions(desk)) < len(whole)
+    monkeypatch.undo()
+    assert mine(desk).state == "finished" and rows(desk) == whole

@@ -18,16 +18,19 @@ from PIL import Image as Picture
 from sqlalchemy import select
 
 import clipcore.checkpoint
+import clipcore.finetune
 import worker.fine_tune
 from app.actions.add_model import add_model
 from app.actions.add_rows import NewRow, add_rows
 from app.actions.clone_run import clone_run
 from app.actions.collect_garbage import collect, disk_of_run, find_garbage
 from app.actions.erase import erase_caption, erase_image
+from app.actions.plan_run import plan_run
+from app.actions.start_measuring import start_measuring
 from app.actions.start_run import start_run
 from app.actions.steer_job import pause_job, resume_job
 from app.errors import NearmissError
-from app.jobs import lease
+from app.jobs import lease, presence
 from app.jobs.expire import crashed
 from app.media.pictures import keep_file
 from app.media.snapshots import get_table
@@ -192,6 +195,59 @@ def test_memory_that_runs_out_suggests_a_smaller_batch_and_keeps_the_checkpoint(
     monkeypatch.undo()
     house.resume(run_id)
     assert house.work(run_id)[0] == "finished"
+
+
+def measure(house, **wish) -> tuple[str, str]:
+    with house.database.transaction() as session:
+        presence.seen(session, name="gpu@here:1", queue="gpu", about={})
+        job_id = start_measuring(session, data_set_id=1, model_id=1, **wish).id
+    with house.database.transaction() as session:
+        token = lease.claim(session, job_id, worker="w")
+    context = JobContext(house.settings, job_id, token)
+    context.start()
+    run(context)
+    context.database.close()
+    with house.database.reading() as session:
+        job = session.get_one(Job, job_id)
+        return job.state, job.reason
+
+
+def test_memory_is_measured_by_real_steps_before_the_run_and_what_does_not_fit_is_refused(house, monkeypatch):
+    wish = {"preset": "scratch", "overrides": OVERRIDES}
+    with house.database.transaction() as session, pytest.raises(NearmissError, match="no GPU worker"):
+        start_measuring(session, data_set_id=1, model_id=1, **wish)
+    state, reason = measure(house, **wish)
+    assert state == "finished" and reason.startswith("one step takes"), reason
+    with house.database.reading() as session:
+        known = plan_run(session, data_set_id=1, model_id=1, **wish).measured
+        other = OVERRIDES | {"batch": {"size": 8, "micro_batch": 8}}
+        assert (
+            plan_run(
+                session, data_set_id=1, model_id=1, preset="scratch", overrides=other
+            ).measured.memory_bytes
+            is None
+        )
+    assert known.memory_bytes is not None and known.memory_limit_bytes is not None
+    assert 1e8 < known.memory_bytes < known.memory_limit_bytes and known.seconds
+    assert not (house.settings.home / "runs").exists(), "measuring left a run's folder"
+
+    real = clipcore.finetune.fine_tune
+
+    def too_large(*arguments, **options):
+        for event in real(*arguments, **options):
+            if isinstance(event, StepDone):
+                torch.empty(10**16)
+            yield event
+
+    monkeypatch.setattr("worker.measure.fine_tune", too_large)
+    assert measure(house, **wish)[1].startswith("a step does not fit")
+    monkeypatch.undo()
+    with pytest.raises(
+        NearmissError, match=r"does not fit .* choose batch.micro_batch 2 and batch.num_resident 0"
+    ):
+        house.start()
+    assert measure(house, **wish)[0] == "finished"  # measured again, on a larger worker
+    house.start()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_that_step_and_lists_the_batch(house):

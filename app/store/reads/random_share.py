@@ -3,6 +3,7 @@
 Each suggestion has a fixed random number, `shuffle`, and the random tenth of the queue asks them in its order. All below
 the first one that is still open are decided, whichever part of the queue asked them, so they are a simple random sample
 of all suggestions: every one had the same chance to be in it, and the plain share is the inverse-probability estimate.
+What a bulk accept settled was looked at by nobody, so it ends the sample as an open one does.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.store.models import CurrentVerdict, Suggestion
+from app.store.models import CurrentVerdict, Suggestion, Verdict
 from app.store.reads.data_sets import IS_OPEN
 
 
@@ -24,17 +25,22 @@ class RandomShare:
 
 def random_share(session: Session, data_set_id: int) -> RandomShare:
     """What the random sample says so far, over suggestions of all models that were decided."""
-    first_open = session.scalar(
-        select(func.min(Suggestion.shuffle)).where(Suggestion.data_set_id == data_set_id, IS_OPEN)
-    )
     candidate = (Suggestion.image_id == CurrentVerdict.image_id) & (
         Suggestion.caption_id == CurrentVerdict.caption_id
     )
+    least = select(func.min(Suggestion.shuffle)).where(Suggestion.data_set_id == data_set_id)
+    unseen = (
+        least.join(CurrentVerdict, candidate)
+        .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
+        .where(Verdict.source == "bulk", Suggestion.state == "decided")
+    )
+    ends = [session.scalar(least.where(IS_OPEN)), session.scalar(unseen)]
+    end = min((place for place in ends if place is not None), default=2.0)
     query = (
         select(CurrentVerdict.answer, func.count(func.distinct(CurrentVerdict.verdict_id)))
         .join(Suggestion, candidate)
         .where(CurrentVerdict.data_set_id == data_set_id, Suggestion.proposed != "broken_pair")
-        .where(Suggestion.shuffle < (2.0 if first_open is None else first_open))
+        .where(Suggestion.shuffle < end)
         .group_by(CurrentVerdict.answer)
     )
     found = {answer: num for answer, num in session.execute(query)}

@@ -8,6 +8,7 @@ import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
 import { sliceOf } from "./slice.js";
 import { alike, ANSWERS, choices, marked } from "./verdicts.js";
+import { showWrite, takeBack } from "./write.js";
 
 const AHEAD = 3;
 
@@ -110,6 +111,7 @@ export class BoardView {
         ),
       ),
       board.items[0].own_pairs.length ? h("button", { type: "button", class: "nm-button", onclick: () => this.mend() }, "Correct it", h("kbd", {}, labelOf("mend"))) : null,
+      h("button", { type: "button", class: "nm-button", onclick: () => this.write() }, "Write a negative", h("kbd", {}, labelOf("write"))),
     ];
   }
 
@@ -218,6 +220,18 @@ export class BoardView {
     });
   }
 
+  write() {
+    const item = this.boards[0]?.anchor === "image" ? this.boards[0].items[0] : null;
+    if (!item) return announce("A negative is written where its image is the anchor");
+    showWrite({ dataSetId: this.set.id, imageId: item.image_id, own: item.own_captions ?? [] }, (text, uuid) => {
+      const told = `Kept as a negative of this image: “${text}”`;
+      const back = async () => (this.last.textContent = await takeBack(text, uuid));
+      fill(this.last, told, " ", h("button", { type: "button", class: "nm-button", onclick: back }, "Take it back"));
+      announce(told);
+      this.onDecided(1);
+    });
+  }
+
   // The whole board in one step; also one that has been sent.
   async undo() {
     const latest = this.given.pop();
@@ -250,7 +264,7 @@ export class BoardView {
   // What an action does here, or a digit; null when it is not ours.
   action(name) {
     if (/^[1-9]$/.test(name)) return () => this.cycle(Number(name) - 1);
-    return { confirm: () => this.confirm(), undo: () => this.undo(), broken_pair: () => this.toggleBroken(), context: () => this.toggleWhy(), mend: () => this.mend() }[name] ?? null;
+    return { confirm: () => this.confirm(), undo: () => this.undo(), broken_pair: () => this.toggleBroken(), context: () => this.toggleWhy(), mend: () => this.mend(), write: () => this.write() }[name] ?? null;
   }
 
   helpLines() {
@@ -258,7 +272,7 @@ export class BoardView {
   }
 
   actions() {
-    return ["confirm", "broken_pair", "undo", "context", "mend"];
+    return ["confirm", "broken_pair", "undo", "context", "mend", "write"];
   }
 
   left() {

@@ -92,7 +92,7 @@ class Data {
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       job("Export", set.export_job, archive),
-      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source && set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
       this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );

@@ -8,6 +8,7 @@ import { Ring } from "./ring.js";
 import { sliceOf } from "./slice.js";
 import { onSwipe } from "./swipe.js";
 import { alike, ANSWERS, marked } from "./verdicts.js";
+import { showWrite, takeBack } from "./write.js";
 
 export class FocusView {
   constructor(root, { outbox, onEmpty, onStatus, onDecided }) {
@@ -64,6 +65,7 @@ export class FocusView {
             this.button("Back", () => this.goBack(), labelOf("back")),
             this.button("Context", () => this.toggleContext(), labelOf("context")),
             this.button("Correct caption", () => this.mend(), labelOf("mend")),
+            this.button("Write a negative", () => this.write(), labelOf("write")),
           ),
           this.last,
           this.side,
@@ -161,6 +163,18 @@ export class FocusView {
     announce(this.last.textContent);
   }
 
+  write() {
+    const item = this.ring?.item;
+    if (!item) return;
+    showWrite({ dataSetId: this.set.id, imageId: item.image_id, own: item.own_captions ?? [] }, (text, uuid) => {
+      const told = `Kept as a negative of this image: “${text}”`;
+      const back = async () => (this.last.textContent = await takeBack(text, uuid));
+      fill(this.last, told, " ", this.button("Take it back", back));
+      announce(told);
+      this.onDecided(1);
+    });
+  }
+
   goBack() {
     this.ring?.back();
     this.show();
@@ -185,11 +199,11 @@ export class FocusView {
   // What an action does here; null when it is not ours.
   action(name) {
     if (name in ANSWERS) return () => this.decide(name);
-    return { undo: () => this.undo(), back: () => this.goBack(), context: () => this.toggleContext(), mend: () => this.mend() }[name] ?? null;
+    return { undo: () => this.undo(), back: () => this.goBack(), context: () => this.toggleContext(), mend: () => this.mend(), write: () => this.write() }[name] ?? null;
   }
 
   actions() {
-    return [...Object.keys(ANSWERS), "undo", "back", "context", "mend"];
+    return [...Object.keys(ANSWERS), "undo", "back", "context", "mend", "write"];
   }
 
   left() {

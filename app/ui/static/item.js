@@ -3,6 +3,7 @@
 import { get, picture, post, remove } from "./api.js";
 import { verdictTag } from "./cards.js";
 import { announce, fill, h, notice, percent } from "./dom.js";
+import { showWrite, takeBack } from "./write.js";
 
 export function itemPage(root, id, doors) {
   return new Item(root, id, doors).load();
@@ -51,7 +52,27 @@ class Item {
 
   captions() {
     const rows = this.item.captions.map((c) => h("li", {}, h("span", { class: "nm-item-caption" }, c.caption), h("span", { class: "nm-card-tags" }, c.split === "held_out" ? h("span", { class: "nm-tag" }, "held out") : null, c.is_retired ? h("span", { class: "nm-tag" }, "retired") : null, c.verdict ? verdictTag(c.verdict) : null)));
-    return h("section", {}, h("h2", {}, rows.length === 1 ? "Caption" : "Captions"), rows.length ? h("ul", { class: "nm-candidates" }, rows) : h("p", { class: "nm-meta" }, "None."));
+    return h("section", {}, h("h2", {}, rows.length === 1 ? "Caption" : "Captions"), rows.length ? h("ul", { class: "nm-candidates" }, rows) : h("p", { class: "nm-meta" }, "None."), this.writing());
+  }
+
+  // What it does not show, in a person's own words.
+  writing() {
+    this.written ??= h("p", { class: "nm-last", role: "status" });
+    const own = this.item.captions.filter((c) => !c.is_retired).map((c) => c.caption);
+    const open = () => showWrite({ dataSetId: this.item.data_set_id, imageId: this.id, own }, (text, uuid) => this.wrote(text, uuid));
+    return [h("button", { type: "button", class: "nm-button", onclick: open }, "Write a negative"), this.written];
+  }
+
+  async wrote(text, uuid) {
+    const told = `Kept as a negative of this image: “${text}”`;
+    const back = async () => {
+      const said = await takeBack(text, uuid);
+      await this.load();
+      this.written.textContent = said;
+    };
+    await this.load();
+    fill(this.written, told, " ", h("button", { type: "button", class: "nm-button", onclick: back }, "Take it back"));
+    announce(told);
   }
 
   suggestions() {

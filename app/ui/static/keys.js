@@ -11,6 +11,7 @@ export const ACTIONS = {
   back: { key: "arrowleft", what: "Back to the one before" },
   context: { key: "c", what: "Why it was suggested, and the original partners" },
   mend: { key: "e", what: "Correct the caption of the image's own pair" },
+  write: { key: "w", what: "Write a caption of your own that is not true of the image" },
   progress: { key: "p", what: "Progress, people and agreement" },
   guidelines: { key: "g", what: "The data set's guidelines" },
   search: { key: "/", what: "Search the data set" },

@@ -6,6 +6,9 @@ import { h, number, percent, svg } from "./dom.js";
 const SIDE = 150;
 const open = new Set(); // data sets whose figures are unfolded
 const chosen = new Map(); // data set → model; the list is drawn again while a job runs
+const spoken = new Map(); // data set → language in which negatives are written
+const LANGUAGES = [["auto", "the captions’ language"], ["en", "English"], ["de", "German"], ["fr", "French"], ["es", "Spanish"]];
+export const FEW = 20; // verdicts of a kind below which the figures say little
 
 // Chooses a model and looks for suggestions with it. `done()` after the job is queued, `failed(sentence)` otherwise.
 export function lookWith(set, models, { done, failed }) {
@@ -15,19 +18,24 @@ export function lookWith(set, models, { done, failed }) {
     { "aria-label": `Model that looks for suggestions in ${set.name}`, onchange: () => chosen.set(set.id, Number(select.value)) },
     [...models].reverse().map((model) => h("option", { value: model.id, selected: model.id === (chosen.get(set.id) ?? newest) }, model.name)),
   );
+  const language = h(
+    "select",
+    { "aria-label": `Language in which negatives are written for ${set.name}`, title: "Language in which negatives are written", onchange: () => spoken.set(set.id, language.value) },
+    LANGUAGES.map(([value, label]) => h("option", { value, selected: value === (spoken.get(set.id) ?? "auto") }, label)),
+  );
   const button = h("button", { type: "button", class: "nm-button", onclick: () => look() }, set.mined ? "Look again" : "Find suggestions");
   async function look() {
     button.disabled = true;
     try {
       // verdicts stay; suggestions of other models leave the queue; verdicts that this model disputes come back
-      await post(`/api/data-sets/${set.id}/mine`, { model_id: Number(select.value) || newest });
+      await post(`/api/data-sets/${set.id}/mine`, { model_id: Number(select.value) || newest, language: language.value });
       await done();
     } catch (error) {
       failed(error.message);
     }
     button.disabled = false;
   }
-  return models.length ? [select, button] : [button];
+  return models.length ? [select, language, button] : [button];
 }
 
 // Numbers before work, and the proposal's quality on verdicts that it had not seen.
@@ -62,9 +70,18 @@ function trust(quality, id) {
         figure("calibration error", percent(quality.calibration_error), "Mean distance of said and true, over bins of equally many verdicts"),
         figure("Brier skill", quality.brier_skill === null ? "–" : quality.brier_skill.toFixed(2), "1 is perfect, 0 is no better than always saying the share of matches"),
       ),
+      fewOf(quality),
       h("p", { class: "nm-meta" }, "Measured on verdicts that the proposal had not seen: verdicts that share an image or a caption stay together. They were asked in the queue's order, so this is the queue's quality, not that of all candidates."),
     ),
   );
+}
+
+// What the figures rest on, where that is too little to believe them.
+export function fewOf(quality) {
+  const misses = quality.num_verdicts - quality.num_match;
+  const [least, kind] = quality.num_match <= misses ? [quality.num_match, "match"] : [misses, "no match"];
+  if (least >= FEW) return null;
+  return h("p", { class: "nm-meta nm-few" }, `These figures rest on ${number(least)} ${least === 1 ? "verdict" : "verdicts"} that said “${kind}”: too few to believe them closely. From ${FEW} of each kind on they begin to mean something.`);
 }
 
 // Said against true; a dot's area is its number of verdicts.

@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { fill, h, number, waiting, percent } from "./dom.js";
+import { FEW } from "./mining.js";
 
 const EVERY_MS = 60000; // the numbers move slowly, and fifty people may be looking
 
@@ -84,7 +85,9 @@ function sure(ranking) {
   if (!ranking.learned) return "needs five of each answer before it learns";
   const { average_precision: ap, calibration_error: off, brier_skill: skill } = ranking.quality;
   const parts = [off === null ? null : `probabilities off by ${percent(off)} on average`, ap === null ? null : `average precision ${ap.toFixed(2)}`, skill === null ? null : `Brier skill ${skill.toFixed(2)}`];
-  return parts.filter(Boolean).join(", ");
+  const { num_match: yes, num_verdicts: all } = ranking.quality;
+  const few = Math.min(yes, all - yes) < FEW ? `; rests on ${number(yes)} yes and ${number(all - yes)} no, so take it roughly` : "";
+  return parts.filter(Boolean).join(", ") + few;
 }
 
 function table(caption, heads, rows) {

@@ -5,6 +5,7 @@ import { ConfigFields } from "./config_fields.js";
 import { fill, h, notice } from "./dom.js";
 import { ModelPicker } from "./model_picker.js";
 import { planReport } from "./plan_report.js";
+import { OVER } from "./run_actions.js";
 import { PlanText } from "./plan_text.js";
 import { probes } from "./probes.js";
 import { onDataSet } from "./state.js";
@@ -123,9 +124,34 @@ class Tune {
       if (asked !== this.asked) return;
       this.allow(report.refusals.length === 0);
       this.text.show(report, this.set);
-      fill(this.report, planReport(report));
+      fill(this.report, planReport(report, this.measureButton(report)));
     } catch (error) {
       if (asked === this.asked) fill(this.report, notice("error", error.message));
+    }
+  }
+
+  // Two real steps on a worker; not for an adapter, which passes no tower, and not without a worker.
+  measureButton(report) {
+    if (report.waiting || /^\s+train: adapter$/m.test(report.config_yaml)) return null;
+    const button = h("button", { type: "button", class: "nm-button nm-small", onclick: () => this.measure(button) }, report.memory_limit_bytes ? "Measure again" : "Measure on the worker");
+    return button;
+  }
+
+  async measure(button) {
+    const place = h("small", { role: "status" }, "Waiting for the worker …");
+    button.replaceWith(place);
+    try {
+      let { job } = await post("/api/runs/measure", this.wish());
+      while (place.isConnected && !OVER.has(job.state)) {
+        fill(place, job.state === "queued" ? job.reason || "Waiting for the worker …" : `Measuring: ${job.unit === "step" ? `step ${job.done}` : "loading the model"} …`);
+        await new Promise((done) => setTimeout(done, 1000));
+        job = await get(`/api/jobs/${job.id}`).catch(() => job); // a server that restarts answers again
+      }
+      if (!place.isConnected) return; // the form has changed meanwhile and asks anew
+      if (job.state !== "finished") return fill(place, `Measuring ${job.state}: ${job.reason}`);
+      this.preview();
+    } catch (error) {
+      fill(place, error.message);
     }
   }
 
