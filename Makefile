@@ -1,4 +1,6 @@
 .DEFAULT_GOAL := help
+# where it is set, each of the processes that tests start compiles torch and its friends anew: half a minute of imports
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,8 @@ def main() -> None:
         return child_million(Path(given.child[1]), given.kind)
     if given.child:
         return child(given.child[0], Path(given.child[1]), given.device)
+    if find_spec("sentence_transformers") is None:
+        raise SystemExit("sentence-transformers, a contestant, is not installed: pip install -e '.[bench]'")
     small, large = (2_000, 4_000) if given.quick else (20_000, 100_000)
     checks = exact_part(small, 1 if given.quick else 3, given.device)
     full = exact_part(large, 1, given.device)

@@ -23,7 +23,8 @@ from app.media.store import MediaStore
 from app.media.vectors import get_vectors
 from app.settings import get_settings
 from app.store.database import Database
-from app.store.models import Embedding, Model
+from app.store.models import Model
+from app.store.reads.embeddings import newest_embedding
 from worker.models import model_config
 
 EXPIRES_S = 60
@@ -53,10 +54,7 @@ def search(
 ) -> dict[str, Any]:
     """Image ids of the data set nearest to the text, the image, or a picture (base64), best first, with cosines."""
     with database.reading() as session:
-        rows = session.scalars(
-            select(Embedding).where(Embedding.data_set_id == data_set_id).order_by(Embedding.model_id.desc())
-        )
-        row = rows.first()
+        row = newest_embedding(session, data_set_id)
         model = None if row is None else session.get(Model, row.model_id)
     if row is None or model is None:
         return _nothing("the data set is not embedded yet: find suggestions first")
@@ -132,8 +130,9 @@ def _warm() -> None:
 
     try:
         with database.reading() as session:
-            model_id = session.scalar(select(Embedding.model_id).order_by(Embedding.id.desc()).limit(1))
-        if model_id is not None:
-            _embed_text(model_id, "")
+            row = newest_embedding(session)
+        if row is not None:
+            _embed_text(row.model_id, "")
+            _vectors(row.image_key)
     except Exception as error:  # a model that cannot be loaded is the searches' to report; the worker stays
         log.warning("the newest model is not loaded ahead: %s", error)

@@ -24,7 +24,7 @@ from app.store.database import settings_of
 from app.store.models import Embedding, Event, Image, Job, Model, Run, Snapshot
 
 YOUNG_S = 24 * 3600.0  # such files may belong to work that has not written its rows yet
-KINDS = ("images", "thumbnails", "vectors", "snapshots", "checkpoints", "files")
+KINDS = ("images", "thumbnails", "vectors", "snapshots", "checkpoints", "files", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def _named(session: Session, media: MediaStore) -> set[str]:
         named.update(part for key in keys for part in key.split(" "))
     for keys in session.execute(select(Snapshot.pairs_key, Snapshot.verdicts_key)):
         named.update(keys)
-    for body in session.scalars(select(Event.body).where(Event.kind.in_(("rejected", "saved", "report")))):
+    for body in session.scalars(
+        select(Event.body).where(Event.kind.in_(("rejected", "saved", "report", "evaluated")))
+    ):
         named.update(str(value) for name, value in body.items() if name.endswith("key"))
     folders = set(session.scalars(select(Run.checkpoint_key).where(Run.checkpoint_key != "")))
     locations = session.scalars(select(Model.location).where(Model.location.startswith("media:")))

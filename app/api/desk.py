@@ -20,6 +20,7 @@ from app.store.reads.queue import MAX_EXCLUDED, Order, Queue, next_items
 
 router = APIRouter(prefix="/api")
 Taken = TypeVar("Taken", Queue, Boards)
+MAX_SLICE = 10_000  # images
 TRIES = 50  # as many people may press at the same moment
 # Fifty who look at once all want the same items, and forty-nine wait for nothing; the leases decide all the same.
 TURN = threading.Lock()
@@ -29,11 +30,12 @@ Held = Annotated[
 
 
 class Take(BaseModel):
-    """How many items or boards, and the ids that the browser holds already."""
+    """How many items or boards, the ids that the browser holds already, and the images of a slice (null: all)."""
 
     limit: int = Field(default=30, ge=1, le=100)
     exclude: Held
     order: Order = "mixed"
+    image_ids: list[Annotated[int, Field(ge=1, le=MAX_ID)]] | None = Field(default=None, max_length=MAX_SLICE)
 
 
 class DeskShares(BaseModel):
@@ -68,7 +70,13 @@ def take_items(data_set_id: Id, body: Take, database: Db, person: Person) -> Que
     def take() -> tuple[bool, Queue]:
         with database.reading() as session:
             found = next_items(
-                session, data_set_id, order=body.order, limit=body.limit, exclude=body.exclude, person=person
+                session,
+                data_set_id,
+                order=body.order,
+                limit=body.limit,
+                exclude=body.exclude,
+                images=body.image_ids,
+                person=person,
             )
         with database.transaction() as session:
             taken = take_queue(session, data_set_id, found, person=person)
@@ -84,7 +92,9 @@ def take_some_boards(data_set_id: Id, body: Take, database: Db, person: Person) 
 
     def take() -> tuple[bool, Boards]:
         with database.reading() as session:
-            found = next_boards(session, data_set_id, limit=limit, exclude=body.exclude, person=person)
+            found = next_boards(
+                session, data_set_id, limit=limit, exclude=body.exclude, images=body.image_ids, person=person
+            )
         with database.transaction() as session:
             taken = take_boards(session, data_set_id, found, person=person)
         return bool(taken.boards or not found.boards), taken

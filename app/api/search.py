@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from app.api.access import MAX_ID, VIEWER, Db, Id
@@ -16,8 +15,8 @@ from app.jobs.send import ask_search
 from app.jobs.waiting import no_worker
 from app.media.pictures import check_query
 from app.store.database import Database
-from app.store.models import Embedding
 from app.store.reads.data_sets import get_data_set
+from app.store.reads.embeddings import newest_embedding
 from app.store.reads.explore import Card, cards_of_images, page_of_cards
 from app.store.reads.filters import Filter
 
@@ -92,11 +91,10 @@ def _by_meaning(
     """Raises Unavailable, NotFound."""
     with database.reading() as session:
         get_data_set(session, data_set_id)
-        newest = select(Embedding.model_id).where(Embedding.data_set_id == data_set_id)
-        model_id = session.scalar(newest.order_by(Embedding.id.desc()).limit(1))
+        is_embedded = newest_embedding(session, data_set_id) is not None
         if num_connected(session, "search") == 0:
             raise Unavailable(no_worker("search"))
-    if model_id is None:
+    if not is_embedded:
         raise Unavailable("the data set has no embeddings yet; find suggestions first")
     kept = replace(wanted, show="pairs", words="", person="", min_score=None, max_score=None)
     k = limit if kept == Filter() else MAX_FOUND  # a filter keeps only some of them

@@ -16,13 +16,15 @@ HALF_AT = (
     3.0  # robust deviations above the middle pair at which half are broken: 0.1 % of a normal lies there
 )
 STEEP = 1.5
+MOST = 0.05  # of the pairs, and one: so many are expected to be broken at most, however much a weak model contradicts
 STRANGER = -3.0  # the agreement where no neighbour has a partner
 
 
 def broken_probability(items: Items) -> Floats:
     """The probability [P] that a pair's caption does not describe its image.
 
-    Threshold and scale come from the data's own pairs: the middle pair is whole.
+    Threshold and scale come from the data's own pairs: the middle pair is whole. Where that would call more than `MOST`
+    broken, all are called less so, in the same order: a model that cannot read its data contradicts whole pairs too.
     """
     image, caption = items.pair_P2[:, 0], items.pair_P2[:, 1]
     if len(image) == 0:
@@ -32,7 +34,18 @@ def broken_probability(items: Items) -> Floats:
     middle = np.median(evidence)
     scale = max(1.4826 * float(np.median(np.abs(evidence - middle))), 1e-6)
     z = (evidence - middle) / scale
-    return 1 / (1 + np.exp(-np.clip(STEEP * (z - HALF_AT), -12, 12)))
+    log_odds = STEEP * (z - HALF_AT)
+    low, high = 0.0, max(0.0, float(log_odds.max())) + 12
+    if _chance(log_odds).mean() <= (wanted := MOST + 1 / len(image)):
+        return _chance(log_odds)
+    for _ in range(60):
+        half = (low + high) / 2
+        low, high = (half, high) if _chance(log_odds - half).mean() > wanted else (low, half)
+    return _chance(log_odds - high)
+
+
+def _chance(log_odds: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(log_odds, -30, 30)))
 
 
 def _kin(items: Items, side: int) -> Floats:

@@ -270,7 +270,7 @@ def _broken(items: Items, decided) -> tuple[Ints, Floats, Floats]:  # type: igno
     chance = broken_probability(items)
     shut = np.array(list(decided), dtype=np.int64).reshape(-1, 2)
     pick = np.flatnonzero((chance >= 0.5) & ~np.isin(_codes(items, items.pair_P2), _codes(items, shut)))
-    return items.pair_P2[pick], chance[pick], 1 + chance[pick]
+    return items.pair_P2[pick], chance[pick], (1 + chance[pick]) / 2  # a probable match comes first
 
 
 def _columns(items, found, table, score, probability, impact, captions, hashes) -> dict[str, Any]:  # type: ignore[no-untyped-def]

@@ -103,8 +103,11 @@ def _form(before: str, part: str, category: str, value: str, other: str, lexicon
     here, there = lexicon.words[category][value], lexicon.words[category][other]
     if lexicon.agreement is None or len(there) == 1:
         return there[0]
+    near = words(before)[-2:]  # an article farther off may belong to another noun
+    if category == "colour" and near and near[-1] in lexicon.agreement:
+        return None  # "une rose": colours follow their noun, so this is one
     places = [n for n, form in enumerate(here) if form == part]
-    articles = [lexicon.agreement[word] for word in words(before) if word in lexicon.agreement]
+    articles = [lexicon.agreement[word] for word in near if word in lexicon.agreement]
     fits = [n for n in places if n in articles[-1]] if articles else []
     forms = {there[n] for n in fits or places if n < len(there)}
     return forms.pop() if len(forms) == 1 else None

@@ -10,6 +10,7 @@ from app.errors import NotFound
 from app.store.database import Database
 from app.store.models import Suggestion
 from app.store.reads.boards import CANDIDATES, next_boards
+from app.store.reads.queue import next_items
 
 
 def test_a_board_has_one_anchor_and_no_suggestion_stands_on_two(seeded: Database) -> None:
@@ -50,3 +51,18 @@ def test_decided_candidates_leave_the_boards(seeded: Database) -> None:
 def test_a_data_set_that_is_not_there_is_not_found(seeded: Database) -> None:
     with seeded.reading() as session, pytest.raises(NotFound):
         next_boards(session, 99)
+
+
+def test_a_slice_of_images_is_all_that_boards_and_queue_ask_about_and_what_they_count(
+    seeded: Database,
+) -> None:
+    with seeded.reading() as session:
+        all_images = {item.image_id for item in next_items(session, 1, limit=100).items}
+        slice_ = sorted(all_images)[:2]
+        boards = next_boards(session, 1, limit=10, images=slice_)
+        queue = next_items(session, 1, limit=100, images=slice_)
+        nothing = next_items(session, 1, images=[])
+    assert {item.image_id for board in boards.boards for item in board.items} == set(slice_)
+    assert {item.image_id for item in queue.items} == set(slice_) < all_images
+    assert boards.remaining == queue.remaining == len(queue.items)
+    assert (nothing.items, nothing.remaining) == ([], 0)

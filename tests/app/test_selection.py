@@ -7,11 +7,14 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
+from app.actions.add_model import add_model
 from app.actions.duplicates import keep_groups
+from app.actions.erase import erase_caption, erase_image
 from app.api import create_app
 from app.api import explore as route
 from app.store.database import Database
-from app.store.models import CurrentVerdict, Image, Suggestion, Verdict
+from app.store.models import Comment, CurrentVerdict, Embedding, Image, Suggestion, Verdict
+from app.store.reads.embeddings import newest_embedding
 
 HERE = "/api/data-sets/1/explore"
 
@@ -115,14 +118,37 @@ def test_comments_are_kept_in_order_and_only_their_author_deletes_them(
         notes = client.post("/api/items/1/comments", json={"text": text, "caption_id": 1}).json()
     assert [n["text"] for n in notes] == ["first", "<b>second</b>"]
     assert client.post("/api/items/1/comments", json={"text": " \n "}).status_code == 400
-    from app.store.models import Comment
-
     with seeded.transaction() as session:
         session.add(Comment(data_set_id=1, image_id=1, text="hers", person="ana"))
     hers = client.get("/api/items/1").json()["comments"][-1]
     assert client.delete(f"/api/comments/{hers['id']}").status_code == 400
     left = client.delete(f"/api/comments/{notes[0]['id']}").json()
     assert [n["text"] for n in left] == ["<b>second</b>", "hers"]
+
+
+def test_what_was_noted_about_an_image_or_a_caption_goes_when_it_is_erased(
+    client: TestClient, seeded: Database
+) -> None:
+    for image_id, caption_id in ((1, None), (2, 2), (3, 3)):
+        sent = {"text": f"the lady of {image_id}", "caption_id": caption_id}
+        client.post(f"/api/items/{image_id}/comments", json=sent).raise_for_status()
+    with seeded.transaction() as session:
+        erase_image(session, image_id=1)
+        erase_caption(session, caption_id=2)
+    with seeded.reading() as session:
+        assert session.scalars(select(Comment.text)).all() == ["the lady of 3"]
+
+
+def test_vectors_of_the_newest_model_count_in_whichever_order_they_were_made(seeded: Database) -> None:
+    with seeded.transaction() as session:
+        old, new = (add_model(session, name=name, location=f"local-dir:{name}").id for name in ("old", "new"))
+        for model_id in (new, old):
+            keys = {"image_key": "v i", "caption_key": "v i", "num_images": 1, "num_captions": 1}
+            session.add(Embedding(data_set_id=1, model_id=model_id, **keys))
+            session.flush()
+    with seeded.reading() as session:
+        assert [newest_embedding(session, at).model_id for at in (1, None)] == [new, new]
+        assert newest_embedding(session, 99) is None
 
 
 @pytest.mark.parametrize(("how", "answer"), [("same", "match"), ("different", "no_match")])

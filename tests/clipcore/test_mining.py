@@ -12,7 +12,7 @@ import pytest
 from clipcore import ClipcoreError
 from clipcore.mining import MiningOptions, check_written, fingerprint, lexicon_of, mine, topk, write_negatives
 from clipcore.mining.approximate import NearIndex, approximate_top_k
-from clipcore.mining.broken import broken_probability
+from clipcore.mining.broken import MOST, broken_probability
 from clipcore.mining.calibrate import (
     average_precision,
     calibration_error,
@@ -257,6 +257,20 @@ def test_swapped_captions_are_suggested_as_broken_pairs():
     assert {10, 90} <= named
 
 
+def test_a_model_that_contradicts_everything_calls_few_pairs_broken():
+    rng = np.random.default_rng(3)
+    image, caption = (
+        rng.standard_t(1.2, size=(400, 8)).astype(np.float32) for _ in "ic"
+    )  # nothing fits, some by far
+    image[:300] = caption[:300] = rng.normal(size=(300, 8))  # most it reads perfectly
+    image, caption = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, caption))
+    pairs, texts = [(n, n) for n in range(400)], [f"thing {n}" for n in range(400)]
+    near = find_neighbours(image, caption, k=30)
+    chance = broken_probability(_items(image, caption, pairs, texts, [], None, 0, near))
+    assert chance.mean() <= MOST + 1 / 400 + 1e-6 and chance.max() > 0.5
+    assert (chance >= 0.5).sum() < 40 and (np.argsort(-chance)[:20] >= 300).all()
+
+
 def test_refit_moves_towards_the_verdicts_and_few_leave_the_start():
     rng = np.random.default_rng(0)
     mined = rng.normal(size=(400, len(SIGNALS)))
@@ -352,6 +366,9 @@ def test_written_negatives_change_one_thing_and_never_become_another_caption():
         ("fr", "Une voiture rouge devant la maison", {"Une voiture verte devant la maison"}, "vert "),
         ("fr", "deux voitures rouges", {"trois voitures rouges", "deux voitures jaunes"}, "verts"),
         ("fr", "le chien est grand", {"le chien n'est pas grand", "le chien est petit"}, "petite"),
+        ("fr", "une rose rouge", {"une rose verte"}, "une jaune"),
+        ("fr", "un homme et sa voiture rouge", set(), "vert"),
+        ("fr", "un chien devant l'auto rouge", {"un chien derrière l'auto rouge"}, "vert"),
         ("es", "la puerta está abierta", {"la puerta no está abierta", "la puerta está cerrada"}, "cerrado"),
         ("es", "tres gatos negros sobre la mesa", {"tres gatos blancos sobre la mesa"}, "blancas"),
         ("es", "voy a pintar una casa blanca", {"voy a pintar una casa amarilla"}, " an "),

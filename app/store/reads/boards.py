@@ -1,9 +1,9 @@
 """Boards: one image with up to nine candidate captions, or one caption with up to nine images, to be read at a glance."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.store.models import Suggestion
@@ -38,6 +38,7 @@ def next_boards(
     *,
     limit: int = 3,
     exclude: Collection[int] = (),
+    images: Sequence[int] | None = None,
     person: str | None = None,
 ) -> Boards:
     """Boards of open suggestions without those in `exclude`, in the queue's mixed order, for a person as there.
@@ -45,11 +46,11 @@ def next_boards(
     Raises NotFound.
     """
     held, boards = set(exclude), []
-    first = next_items(session, data_set_id, limit=30, exclude=held, person=person)
+    first = next_items(session, data_set_id, limit=30, exclude=held, images=images, person=person)
     for item in first.items:
         if item.suggestion_id in held:
             continue
-        board = _board(session, data_set_id, item, held, person)
+        board = _board(session, data_set_id, item, held, images, person)
         held |= {found.suggestion_id for found in board.items}
         boards.append(board)
         if len(boards) >= min(limit, MAX_BOARDS):
@@ -57,20 +58,37 @@ def next_boards(
     return Boards(boards, first.remaining, first.decided, first.num_leased)
 
 
-def _board(session: Session, data_set_id: int, item: QueueItem, held: set[int], person: str | None) -> Board:
+def _board(
+    session: Session,
+    data_set_id: int,
+    item: QueueItem,
+    held: set[int],
+    images: Sequence[int] | None,
+    person: str | None,
+) -> Board:
     """The item's image or its caption, whichever has more open candidates."""
     by_image = _num_open(session, data_set_id, Suggestion.image_id == item.image_id)
-    by_caption = _num_open(session, data_set_id, Suggestion.caption_id == item.caption_id)
+    with_caption = [Suggestion.caption_id == item.caption_id]
+    if images is not None:
+        with_caption.append(Suggestion.image_id.in_(images))
+    by_caption = _num_open(session, data_set_id, *with_caption)
     anchor = "image" if by_image >= by_caption else "caption"
     place = {"image_id": item.image_id} if anchor == "image" else {"caption_id": item.caption_id}
     found = find_items(
-        session, data_set_id, order="impact", limit=CANDIDATES, exclude=sorted(held), person=person, **place
+        session,
+        data_set_id,
+        order="impact",
+        limit=CANDIDATES,
+        exclude=sorted(held),
+        images=images,
+        person=person,
+        **place,
     )
     others = [i for i in found if i.suggestion_id != item.suggestion_id]
     others = [i for i in others if not i.group_key or i.group_key != item.group_key]
     return Board(anchor, [item, *others][:CANDIDATES])
 
 
-def _num_open(session: Session, data_set_id: int, where: object) -> int:
+def _num_open(session: Session, data_set_id: int, *where: ColumnElement[bool]) -> int:
     query = select(func.count()).select_from(Suggestion)
-    return session.scalar(query.where(Suggestion.data_set_id == data_set_id, IS_OPEN, where)) or 0  # type: ignore[arg-type]
+    return session.scalar(query.where(Suggestion.data_set_id == data_set_id, IS_OPEN, *where)) or 0

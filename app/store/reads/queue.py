@@ -78,9 +78,11 @@ def next_items(
     exclude: Collection[int] = (),
     image_id: int | None = None,
     caption_id: int | None = None,
+    images: Sequence[int] | None = None,
     person: str | None = None,
 ) -> Queue:
-    """Open suggestions without those in `exclude` (what the browser holds); of one image or caption where given.
+    """Open suggestions without those in `exclude` (what the browser holds); of one image or caption where given, or of
+    the slice `images` (then `remaining` counts the slice).
 
     For a `person`: without what others hold, and in mixed order with what others decided and wants a second vote.
     Raises NotFound.
@@ -88,11 +90,11 @@ def next_items(
     get_data_set(session, data_set_id)
     place = {"image_id": image_id, "caption_id": caption_id}
     items = find_items(
-        session, data_set_id, order=order, limit=limit, exclude=exclude, person=person, **place
+        session, data_set_id, order=order, limit=limit, exclude=exclude, images=images, person=person, **place
     )
     return Queue(
         items=items,
-        remaining=num_open(session, data_set_id),
+        remaining=num_open(session, data_set_id) if images is None else _num_in(session, data_set_id, images),
         decided=sum(num_decided(session, data_set_id).values()),
         num_leased=_num_leased(session, data_set_id, person) if person is not None and not items else 0,
     )
@@ -107,6 +109,7 @@ def find_items(
     exclude: Collection[int] = (),
     image_id: int | None = None,
     caption_id: int | None = None,
+    images: Sequence[int] | None = None,
     person: str | None = None,
 ) -> list[QueueItem]:
     """The items of `next_items` alone, one of each group of near duplicates."""
@@ -116,6 +119,8 @@ def find_items(
         where.append(Suggestion.image_id == image_id)
     if caption_id is not None:
         where.append(Suggestion.caption_id == caption_id)
+    if images is not None:
+        where.append(Suggestion.image_id.in_(images))
     if without:
         where.append(Suggestion.id.not_in(without))
     if person is not None:
@@ -146,6 +151,11 @@ def _held_by_others(person: str) -> ColumnElement[bool]:
         ItemLease.suggestion_id == Suggestion.id, ItemLease.person != person, ItemLease.until > epoch_s()
     )
     return held.exists()
+
+
+def _num_in(session: Session, data_set_id: int, images: Sequence[int]) -> int:
+    where = (Suggestion.data_set_id == data_set_id, IS_OPEN, Suggestion.image_id.in_(images))
+    return session.scalar(select(func.count()).select_from(Suggestion).where(*where)) or 0
 
 
 def _num_leased(session: Session, data_set_id: int, person: str) -> int:

@@ -3,7 +3,8 @@
 Each suggestion has a fixed random number, `shuffle`, and the random tenth of the queue asks them in its order. All below
 the first one that is still open are decided, whichever part of the queue asked them, so they are a simple random sample
 of all suggestions: every one had the same chance to be in it, and the plain share is the inverse-probability estimate.
-What a bulk accept settled was looked at by nobody, so it ends the sample as an open one does.
+What a bulk accept settled was looked at by nobody and does not count: which slice that is has nothing to do with the random
+numbers, so the others below the first open one are a simple random sample of what no bulk accept settled.
 """
 
 from dataclasses import dataclass
@@ -24,23 +25,20 @@ class RandomShare:
 
 
 def random_share(session: Session, data_set_id: int) -> RandomShare:
-    """What the random sample says so far, over suggestions of all models that were decided."""
+    """What the random sample says so far, over suggestions of all models that a person decided one by one."""
     candidate = (Suggestion.image_id == CurrentVerdict.image_id) & (
         Suggestion.caption_id == CurrentVerdict.caption_id
     )
-    least = select(func.min(Suggestion.shuffle)).where(Suggestion.data_set_id == data_set_id)
-    unseen = (
-        least.join(CurrentVerdict, candidate)
-        .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
-        .where(Verdict.source == "bulk", Suggestion.state == "decided")
+    first_open = session.scalar(
+        select(func.min(Suggestion.shuffle)).where(Suggestion.data_set_id == data_set_id, IS_OPEN)
     )
-    ends = [session.scalar(least.where(IS_OPEN)), session.scalar(unseen)]
-    end = min((place for place in ends if place is not None), default=2.0)
     query = (
         select(CurrentVerdict.answer, func.count(func.distinct(CurrentVerdict.verdict_id)))
         .join(Suggestion, candidate)
+        .join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
+        .where(Verdict.source != "bulk")
         .where(CurrentVerdict.data_set_id == data_set_id, Suggestion.proposed != "broken_pair")
-        .where(Suggestion.shuffle < end)
+        .where(Suggestion.shuffle < (2.0 if first_open is None else first_open))
         .group_by(CurrentVerdict.answer)
     )
     found = {answer: num for answer, num in session.execute(query)}

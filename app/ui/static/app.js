@@ -14,7 +14,7 @@ let runsView = null;
 let tuneView = null;
 
 const VIEWS = {
-  "nm-explore": explore,
+  "nm-explore": (root) => explore(root, { onCurate: () => openTab("Curate") }),
   "nm-curate": (root) => Object.assign(fill(root, early()).dataset, desk.dataset),
   "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
   "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),

@@ -6,6 +6,7 @@ import { announce, fill, h, notice, waiting } from "./dom.js";
 import { rename } from "./focus.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
+import { sliceOf } from "./slice.js";
 import { alike, ANSWERS, choices, marked } from "./verdicts.js";
 import { showWrite, takeBack } from "./write.js";
 
@@ -43,7 +44,7 @@ export class BoardView {
   async load() {
     // what was answered a moment ago may not have reached the server yet
     const held = [...this.given.slice(-5).map((each) => each.board), ...this.boards].flatMap((board) => board.items.map((item) => item.suggestion_id));
-    const page = await post(`/api/data-sets/${this.set.id}/boards`, { limit: AHEAD, exclude: held });
+    const page = await post(`/api/data-sets/${this.set.id}/boards`, { limit: AHEAD, exclude: held, image_ids: sliceOf(this.set.id) });
     this.remaining = page.remaining;
     this.numLeased = page.num_leased;
     for (const board of page.boards) {
@@ -275,7 +276,7 @@ export class BoardView {
   }
 
   left() {
-    return `${waiting(this.outbox.remaining ?? this.remaining)} suggestions left`;
+    return `${waiting((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.remaining)} suggestions left`;
   }
 }
 

@@ -11,6 +11,7 @@ import { actionOf, labelOf } from "./keys.js";
 import { Meanwhile } from "./meanwhile.js";
 import { Outbox } from "./outbox.js";
 import { Panel } from "./panel.js";
+import { chip, onSlice, setSlice, sliceOf } from "./slice.js";
 import { current, loadDataSets, onDataSets } from "./state.js";
 import { SweepView } from "./sweep.js";
 
@@ -28,6 +29,7 @@ const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
 export function curate(root) {
   const desk = new Desk(root);
   onDataSets((set) => desk.follow(set));
+  onSlice(() => desk.open(desk.set));
   addEventListener("keydown", (event) => desk.key(event));
   // after a click by mouse or finger the keys mean answers again
   root.addEventListener("click", (event) => event.detail && event.target.closest(OWN_KEYS)?.blur());
@@ -87,7 +89,7 @@ class Desk {
         const count = name === "disagreements" && shown?.num_disputed ? ` (${number(shown.num_disputed)})` : "";
         return h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, `${title}${count}`);
       });
-    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), this.button("Keys", () => this.help(), labelOf("help")));
+    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), ["board", "focus"].includes(this.name) ? chip(this.set.id) : null, this.button("Keys", () => this.help(), labelOf("help")));
   }
 
   button(label, onclick, key) {
@@ -165,11 +167,13 @@ class Desk {
 
   key(event) {
     if (!this.view || !this.root.checkVisibility?.() || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, textarea, select, [contenteditable], dialog")) return;
     if (document.querySelector("dialog[open]")) return; // what is typed there is no answer
+    // a dialog that has just closed may hold the focus until the next frame, but its keys are meant for the desk
+    const place = event.target.closest("dialog") ? this.root : event.target;
+    if (place.closest("input, textarea, select, [contenteditable]")) return;
     const key = event.key.toLowerCase();
     if (event.ctrlKey && key !== "z") return;
-    if (["enter", " "].includes(key) && event.target.closest(OWN_KEYS)) return; // the button's own
+    if (["enter", " "].includes(key) && place.closest(OWN_KEYS)) return; // the button's own
     const name = event.ctrlKey ? "undo" : /^[1-9]$/.test(key) ? key : actionOf(key);
     if (!name) return;
     const own = { help: () => this.help(), guidelines: () => showGuidelines(this.set), progress: () => this.panel.toggle(), search: () => this.search() };
@@ -184,6 +188,8 @@ class Desk {
     const set = current();
     const busy = set?.mining_job && !["finished", "failed", "cancelled"].includes(set.mining_job.state);
     const again = this.button("Look again", () => (busy ? loadDataSets() : this.open(this.set)));
+    const asked = sliceOf(this.set.id);
+    if (asked && !numLeased) return fill(this.stage, notice("empty", `Nothing is left to judge about the ${number(asked.length)} images from the map.`, this.button("Go on with all images", () => setSlice(this.set.id, null))));
     const others = `The last ${number(numLeased)} are on other people's desks; what they leave comes back within ten minutes.`;
     fill(
       this.stage,

@@ -15,15 +15,16 @@ const VIEWS = { grid: "Grid", map: "Map", duplicates: "Duplicates" };
 const AGAIN_MS = 1500; // until a search that was not ready is asked again
 const SHOWS = { pairs: "Pairs", suggestions: "Open suggestions", verdicts: "Verdicts" };
 
-export function explore(root) {
-  const view = new Explore(root);
+// `onCurate` opens the desk.
+export function explore(root, { onCurate }) {
+  const view = new Explore(root, onCurate);
   onDataSets((set) => view.open(set));
   addEventListener("popstate", () => view.set && view.arrive());
 }
 
 class Explore {
-  constructor(root) {
-    this.root = root;
+  constructor(root, onCurate) {
+    Object.assign(this, { root, onCurate });
     this.filters = new Filters(() => this.restart());
     this.selection = new Selection({
       onChange: () => this.cards?.redraw(),
@@ -88,7 +89,7 @@ class Explore {
     if (view === "grid") return this.grid(back);
     const body = h("div", {});
     fill(this.root, h("div", { class: "nm-explore" }, this.bar(view), body));
-    if (view === "map") return map(body, this.set, { onItem: (id) => this.go({ item: id }), onSelect: (items) => this.selectItems(items) });
+    if (view === "map") return map(body, this.set, { onItem: (id) => this.go({ item: id }), onSelect: (items) => this.selectItems(items), onCurate: this.onCurate });
     return duplicates(body, this.set, { onOpen: (id) => this.go({ item: id }), onGroup: (group) => this.only({ group, show: "pairs" }) });
   }
 

@@ -5,6 +5,7 @@ import { announce, fill, h, notice, waiting } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
 import { Ring } from "./ring.js";
+import { sliceOf } from "./slice.js";
 import { onSwipe } from "./swipe.js";
 import { alike, ANSWERS, marked } from "./verdicts.js";
 import { showWrite, takeBack } from "./write.js";
@@ -206,7 +207,7 @@ export class FocusView {
   }
 
   left() {
-    return `${waiting(this.outbox.remaining ?? this.ring?.remaining)} suggestions left`;
+    return `${waiting((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.ring?.remaining)} suggestions left`;
   }
 
   offline() {

@@ -2,10 +2,12 @@
 
 import { get, picture, post } from "./api.js";
 import { announce, fill, h, notice, number, percent } from "./dom.js";
+import { setSlice } from "./slice.js";
 import { ANSWERS } from "./verdicts.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
 const MOST = 2000; // images that the grid takes from a lasso
+const MOST_JUDGED = 10000; // and that the desk takes
 const COLUMNS = [["id", Float64Array], ["x", Float32Array], ["y", Float32Array], ["score", Float32Array], ["cluster", Float32Array]];
 const KINDS = { verdict: "verdict", score: "cosine to its own caption", cluster: "cluster" };
 const CLUSTERS = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#8a8f98", "#1f77b4", "#bcbd22"];
@@ -149,8 +151,14 @@ class MapView {
       this.chosen,
       h("span", { class: "nm-selected" }, `${number(ids.length)} ${ids.length === 1 ? "image" : "images"}, ${percent(ids.length / this.columns.id.length, 0)} of all`),
       this.button(ids.length > MOST ? `Show the first ${number(MOST)} in the grid` : "Show in the grid", () => this.show(ids.slice(0, MOST))),
+      this.button(ids.length > MOST_JUDGED ? `Curate the first ${number(MOST_JUDGED)}` : "Curate these", () => this.curate(ids.slice(0, MOST_JUDGED))),
       ids.length === 1 ? this.button("Open", () => this.doors.onItem(ids[0])) : null,
     );
+  }
+
+  curate(ids) {
+    setSlice(this.set.id, ids);
+    this.doors.onCurate();
   }
 
   async show(ids) {

@@ -44,7 +44,7 @@ export class Panel {
     const facts = [
       ["Your pace", p.per_minute === null ? "–" : `${number(Math.round(p.per_minute))} a minute`, "median of your minutes at work"],
       ["Decided, left", `${number(decided)}, ${waiting(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${number(p.num_waiting)} wait for a second person` : ""],
-      ["False negatives", interval(wrong), wrong.out_of ? `${wrong.num} of ${number(wrong.out_of)} drawn at random, exact 95 % interval` : "known after the first ones drawn at random"],
+      ["False negatives", interval(wrong), wrong.out_of ? `${wrong.num} of ${number(wrong.out_of)} drawn at random, bulk accepts left out; exact 95 % interval` : "known after the first ones drawn at random"],
       ["Ranking", ranked(p.ranking), sure(p.ranking)],
     ];
     fill(

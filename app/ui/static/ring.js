@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { Decoded } from "./decoded.js";
+import { sliceOf } from "./slice.js";
 
 const AHEAD = 30;
 const DECODED = 10;
@@ -30,7 +31,7 @@ export class Ring {
 
   async load() {
     const ahead = this.items.slice(Math.max(0, this.at - AHEAD)).map((item) => item.suggestion_id);
-    const page = await post(`/api/data-sets/${this.dataSetId}/queue`, { limit: AHEAD, exclude: ahead });
+    const page = await post(`/api/data-sets/${this.dataSetId}/queue`, { limit: AHEAD, exclude: ahead, image_ids: sliceOf(this.dataSetId) });
     const fresh = page.items.filter((item) => !this.seen.has(item.suggestion_id));
     fresh.forEach((item) => this.seen.add(item.suggestion_id));
     this.items.push(...fresh);
