@@ -15,13 +15,16 @@ from sqlalchemy.types import Float
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
-# A Postgres whose machine vanished sends no refusal: without these a process waits a quarter of an hour for its answer.
+# A machine that vanished sends no refusal. Without these a process waits a quarter of an hour for a Postgres that is gone,
+# and Postgres keeps the row locked that a worker was writing when its cable was pulled: its job could not go on elsewhere.
 PATIENCE = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    " -c tcp_user_timeout=15000",
 }
 AfterCommit = Callable[["Database"], None]
 
