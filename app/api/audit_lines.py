@@ -47,6 +47,7 @@ LINES = {
     "/api/jobs/{job_id}/{verb}": "steered a job",
     "/api/models": "added a model",
     "/api/runs": "started a run",
+    "/api/runs/measure": "measured the memory of a run",
     "/api/runs/{run_id}/clone": "cloned a run",
     "/api/runs/{run_id}/{verb}": "steered a run",
     "/api/runs/{run_id}/push": "pushed a checkpoint",
