@@ -24,6 +24,9 @@ class Lexicon:
     articles: frozenset[str] = frozenset()
     agreement: Mapping[str, tuple[int, ...]] | None = None
     compared_only: frozenset[str] = frozenset()
+    denials: frozenset[str] = (
+        frozenset()
+    )  # words after which a caption no longer says what its other words say
 
     def value_of(self) -> dict[str, tuple[str, str]]:
         """word → (category, value)."""
@@ -82,6 +85,7 @@ ENGLISH = Lexicon(
     ),
     negation=(("with", "without"), ("without", "with"), ("is", "is not"), ("are", "are not")),
     articles=frozenset(["a", "an", "the"]),
+    denials=frozenset(["no", "not", "never", "without", "non"]),
 )
 
 GERMAN = Lexicon(
@@ -127,4 +131,5 @@ GERMAN = Lexicon(
     articles=frozenset(["ein", "eine", "einen", "der", "die", "das"]),
     agreement={},
     compared_only=frozenset(["shade", "gender"]),
+    denials=frozenset(["kein", "keine", "keinen", "nicht", "nie", "ohne"]),
 )

@@ -106,7 +106,7 @@ def mine(
 ) -> Suggestions:
     """Suggestions over places: image i is row i of `image_ND`, caption c row c of `caption_MD` (both normalised).
 
-    `verdicts` teach the proposal and are not suggested again, nor is what else is `decided`. `fingerprints` [N, 200] come
+    `verdicts` teach the proposal and are not suggested again, nor is what else is `decided`. `fingerprints` [N, 308] come
     from `clipcore.mining.fingerprint`; `neighbours` from `find_neighbours`. Raises `ClipcoreError` for sizes that differ, `Stopped` when `stop` says so.
     """
     options = options or MiningOptions()

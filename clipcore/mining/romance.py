@@ -50,6 +50,7 @@ FRENCH = Lexicon(
     swaps=("sur", "sous", "devant", "derrière"),
     negation=(("avec", "sans"), ("sans", "avec"), ("est", "n'est pas"), ("sont", "ne sont pas")),
     articles=frozenset(["un", "une", "des", "le", "la", "les"]),
+    denials=frozenset(["pas", "sans", "aucun", "aucune", "jamais"]),
     agreement={
         **dict.fromkeys(("un", "le", "du", "au"), (0,)),
         **dict.fromkeys(("une", "la"), (1,)),
@@ -100,6 +101,7 @@ SPANISH = Lexicon(
         ("están", "no están"),
     ),
     articles=frozenset(["un", "una", "unos", "unas", "el", "la", "los", "las"]),
+    denials=frozenset(["no", "sin", "ningún", "ninguna", "nunca"]),
     agreement={
         **dict.fromkeys(("un", "el", "del", "al"), (0,)),
         **dict.fromkeys(("una", "la"), (1,)),
