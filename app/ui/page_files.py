@@ -33,7 +33,9 @@ class PageFiles:
     """
 
     def __init__(self, folder: Path, *, joined: dict[str, tuple[str, ...]] | None = None) -> None:
-        self._parts = {path.relative_to(folder).as_posix(): (path,) for path in folder.rglob("*.*")}
+        self._parts: dict[str, tuple[Path, ...]] = {
+            path.relative_to(folder).as_posix(): (path,) for path in folder.rglob("*.*")
+        }
         self._parts |= {name: tuple(folder / one for one in names) for name, names in (joined or {}).items()}
         self._kept: dict[str, PageFile] = {}
         stamps = sorted((name, [path.stat().st_mtime_ns for path in at]) for name, at in self._parts.items())
