@@ -94,16 +94,16 @@ def _features(image_ND: NDArray[np.float32], figure_NB: NDArray[np.uint8] | None
     return np.hstack([*parts, np.ones((len(image_ND), 1), np.float32)])
 
 
-def _sums(feature_NX, said_NW, these) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
+def _sums(feature_NX: NDArray[np.float32], said_NW: Any, these: Any) -> tuple[Floats, Floats]:
     feature = feature_NX[these]
     return (feature.T @ feature).astype(np.float64), (said_NW[these].T @ feature).T.astype(np.float64)
 
 
-def _rows_scaled(has_MW):  # type: ignore[no-untyped-def]
+def _rows_scaled(has_MW: Any) -> Any:
     return _diagonal(1 / np.maximum(np.asarray(has_MW.sum(axis=1)).ravel(), 1)) @ has_MW
 
 
-def _diagonal(values):  # type: ignore[no-untyped-def]
+def _diagonal(values: Any) -> Any:
     from scipy.sparse import diags
 
     return diags(values)
