@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -94,8 +95,8 @@ class Postgres:
         self.process.wait()
 
     def close(self) -> None:
-        """Stops it and removes its data."""
-        self.process.terminate()
+        """Stops it, whoever is still connected, and removes its data."""
+        self.process.send_signal(signal.SIGINT)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

@@ -59,7 +59,6 @@ class Containers:
         own = self.secrets | {
             "NEARMISS_IMAGE": IMAGE,
             "NEARMISS_SITE": SITE,
-            "NEARMISS_PUBLISHED_ON_LOOPBACK": "false",
         }
         (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in own.items()))
         names = ("migrate", "web", *WORKERS)
