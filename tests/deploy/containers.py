@@ -202,6 +202,7 @@ def main() -> int:
     if ctypes.CDLL("libc.so.6").unshare(CLONE_NEWNET) != 0:
         sys.exit("no network of its own for this command")
     said(["ip", "link", "set", "lo", "up"])
+    os.environ["UV_OFFLINE"] = "1"  # podman-compose is there since the build
     postgres = Postgres(port=5432, password=containers.secrets["POSTGRES_PASSWORD"])
     broker = Broker(port=6379, password=containers.secrets["BROKER_PASSWORD"])
     try:
