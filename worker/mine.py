@@ -24,7 +24,7 @@ from worker.fingerprints import fingerprints_of
 from worker.models import has_towers
 from worker.neighbours import neighbours_of, scratch_folder
 
-BATCH = 2_000
+BATCH = 1_000  # suggestions a transaction: an annotator never waits longer than these take
 MAX_WRITTEN = 500  # written negatives a job: the queue is for what the data set already has
 
 

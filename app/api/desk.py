@@ -78,9 +78,14 @@ def take_items(data_set_id: Id, body: Take, database: Db, person: Person) -> Que
                 images=body.image_ids,
                 person=person,
             )
+        if not found.items:
+            return (
+                True,
+                found,
+            )  # nothing to lease, so nothing to write: an import may hold the database just then
         with database.transaction() as session:
             taken = take_queue(session, data_set_id, found, person=person)
-        return bool(taken.items or not found.items), taken
+        return bool(taken.items), taken
 
     return _tried(take)
 
@@ -95,9 +100,14 @@ def take_some_boards(data_set_id: Id, body: Take, database: Db, person: Person) 
             found = next_boards(
                 session, data_set_id, limit=limit, exclude=body.exclude, images=body.image_ids, person=person
             )
+        if not found.boards:
+            return (
+                True,
+                found,
+            )  # nothing to lease, so nothing to write: an import may hold the database just then
         with database.transaction() as session:
             taken = take_boards(session, data_set_id, found, person=person)
-        return bool(taken.boards or not found.boards), taken
+        return bool(taken.boards), taken
 
     return _tried(take)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.actions.accounts import add_person
 from app.actions.add_model import add_model
@@ -29,7 +29,7 @@ from app.media.pictures import check_picture, keep_picture
 from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import CurrentVerdict, DataSet, EmbeddingMap, Verdict
+from app.store.models import CurrentVerdict, DataSet, EmbeddingMap, Job, Suggestion, Verdict
 from app.store.schema import migrate
 
 pytestmark = pytest.mark.timeout(300)
@@ -176,7 +176,9 @@ def people(browser: Any, cookies: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def look(page: Any, server: Server, view: str) -> None:
     page.goto(f"{server.address}/?view={view}")
     ready = {"board": ".nm-board .nm-cell", "focus": ".nm-desk .nm-picture img", "sweep": ".nm-sweep-form"}
-    page.wait_for_selector(ready.get(view, ".nm-disagreement, .nm-notice"))
+    page.wait_for_selector(
+        f"#nm-curate :is({ready.get(view, '.nm-disagreement, .nm-notice')})"
+    )  # the whole page
 
 
 def shown(page: Any) -> int:
@@ -299,9 +301,10 @@ def test_keys_can_be_changed_are_listed_and_are_ignored_while_typing(
     page.get_by_role("textbox", name="Guidelines").press_sequentially("njx z")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Close").click()
-    asked_again = (
-        "async () => { const { loadDataSets } = await import('/page/state.js'); await loadDataSets(); }"
-    )
+    asked_again = """async () => {
+      const page = document.querySelector("script[src$='/app.js']").src;
+      await (await import(page.replace("app.js", "state.js"))).loadDataSets();
+    }"""
     page.evaluate(asked_again)  # as the Data tab does while a job runs: the desk is not disturbed
     last = page.locator(".nm-desk .nm-last")
     assert "Yes" in last.inner_text()
@@ -406,6 +409,25 @@ def test_a_lasso_on_the_map_becomes_the_desks_queue_until_it_is_let_go(
     chip.click()
     page.wait_for_selector(".nm-desk .nm-picture img")
     assert chip.count() == 0
+
+
+def test_a_desk_opened_before_the_search_ended_says_so_and_fills_by_itself(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    with server.database.transaction() as session:
+        opened = session.scalars(select(Suggestion.id).where(Suggestion.state == "open")).all()
+        session.execute(update(Suggestion).where(Suggestion.id.in_(opened)).values(state="retired"))
+        job = Job(kind="mine", queue="gpu", data_set_id=1, state="running", done=30, total=120, unit="items")
+        session.add(job)
+    page.goto(f"{server.address}/?view=focus")
+    told = page.locator("#nm-curate .nm-empty")
+    told.get_by_text("Suggestions are being looked for, and appear here by themselves.").wait_for()
+    told.get_by_text("30 of 120 items").wait_for()
+    with server.database.transaction() as session:
+        session.execute(update(Suggestion).where(Suggestion.id.in_(opened)).values(state="open"))
+        session.execute(update(Job).where(Job.id == job.id).values(state="finished"))
+    page.wait_for_selector(".nm-desk .nm-picture img")
 
 
 @pytest.mark.parametrize("view", ["board", "focus", "sweep"])

@@ -68,8 +68,9 @@ def default_lease(tmp_path_factory):
 def campaign(default_lease):
     import random
 
-    from installation import Installation, Postgres
+    from installation import Installation
     from kill_anything import Campaign
+    from servers import Postgres
 
     if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("ps") is None:
         if os.environ.get("CI"):

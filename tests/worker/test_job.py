@@ -1,6 +1,7 @@
 """How a job's process ends: every way out is written on the row, by the holder of the lease only."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -133,3 +134,21 @@ def test_a_job_beside_tables_of_an_older_version_waits_and_names_the_migration(t
         assert session.get(Job, 1).state == "running"
     context._over.set()
     database.close()
+
+
+def test_a_verdict_is_not_kept_waiting_until_a_job_has_written_everything(context):
+    done = threading.Event()
+    begun = threading.Event()
+
+    def mine():
+        for _ in range(12):
+            context.database_write(lambda session: (begun.set(), time.sleep(0.25)))
+        done.set()
+
+    thread = threading.Thread(target=mine)
+    thread.start()
+    assert begun.wait(10)
+    with context.database.transaction() as session:
+        session.execute(text("update jobs set priority = 1"))
+    assert not done.is_set(), "SQLite's other writers starved until the job's end"
+    thread.join(30)

@@ -9,10 +9,11 @@ import { showGuidelines } from "./guidelines.js";
 import { showKeys } from "./keylist.js";
 import { actionOf, labelOf } from "./keys.js";
 import { Meanwhile } from "./meanwhile.js";
+import { jobOf, nothingLeft } from "./nothing_left.js";
 import { Outbox } from "./outbox.js";
 import { Panel } from "./panel.js";
-import { chip, onSlice, setSlice, sliceOf } from "./slice.js";
-import { current, loadDataSets, onDataSets } from "./state.js";
+import { chip, onSlice, sliceOf } from "./slice.js";
+import { loadDataSets, onDataSets } from "./state.js";
 import { SweepView } from "./sweep.js";
 
 const VIEWS = {
@@ -24,6 +25,9 @@ const VIEWS = {
 const KEY = "nearmiss.view";
 const RECENT = 60; // verdicts that the rate looks back on
 const OWN_KEYS = "button.nm-button, button.nm-answer"; // reached by Tab, Enter and Space press them
+const PATIENCE = 300; // milliseconds that a view may take before the page says what it waits for
+const SOON = 2000; // milliseconds until an empty desk looks again while a job runs
+const LATER = 20000; // and while none does
 const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
 
 export function curate(root) {
@@ -53,14 +57,22 @@ class Desk {
 
   // Told whenever the data sets are asked for again, as while a job runs: who is at work is not disturbed.
   follow(set) {
-    if (set && this.view && !this.isEmpty && set.id === this.set?.id) this.set = set;
-    else this.open(set);
+    const isSame = Boolean(set && this.view && set.id === this.set?.id);
+    if (isSame) this.set = set;
+    if (isSame && !this.isEmpty) return;
+    if (!isSame || (set.num_open_suggestions && !sliceOf(set.id))) return void this.open(set);
+    fill(this.stage, this.nothing());
+    this.lookLater();
   }
 
   async open(set) {
     this.set = set;
     this.isEmpty = false;
-    if (!set) return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
+    clearTimeout(this.timer);
+    if (!set) {
+      this.lookLater();
+      return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
+    }
     this.stage = h("div", { class: "nm-stage-root" });
     const view = new VIEWS[this.name].View(this.stage, {
       outbox: this.outbox,
@@ -70,8 +82,10 @@ class Desk {
       me: () => this.panel.shown?.person,
     });
     this.view = view;
-    const foot = h("p", { class: "nm-foot" }, this.count, " · ", this.sync);
-    fill(this.root, (this.views = h("div", {}, this.bar())), this.meanwhile.root, this.pause, this.stage, foot, this.panel.root);
+    this.foot = h("p", { class: "nm-foot", hidden: true }, this.count, " · ", this.sync);
+    fill(this.root, (this.views = h("div", {}, this.bar())), this.meanwhile.root, this.pause, this.stage, this.foot, this.panel.root);
+    const { stage } = this;
+    setTimeout(() => stage.hasChildNodes() || fill(stage, notice("empty", "Fetching the next questions …")), PATIENCE);
     const numbers = this.panel.open(set);
     try {
       if (this.name === "sweep") await numbers; // it asks whose sample is whose
@@ -147,6 +161,7 @@ class Desk {
   }
 
   status() {
+    if (this.foot) this.foot.hidden = false;
     const waiting = this.outbox.waiting.length;
     this.sync.textContent = this.outbox.failures ? `offline: ${waiting} kept here` : waiting ? `saving ${waiting}` : "all saved";
     this.sync.classList.toggle("nm-offline", this.outbox.failures > 0);
@@ -183,27 +198,31 @@ class Desk {
     action();
   }
 
+  // Nothing to judge: says why, and looks again by itself, soon while a job runs and now and then without one.
   empty(numLeased = 0) {
     this.isEmpty = true;
-    const set = current();
-    const busy = set?.mining_job && !["finished", "failed", "cancelled"].includes(set.mining_job.state);
-    const again = this.button("Look again", () => (busy ? loadDataSets() : this.open(this.set)));
-    const asked = sliceOf(this.set.id);
-    if (asked && !numLeased) return fill(this.stage, notice("empty", `Nothing is left to judge about the ${number(asked.length)} images from the map.`, this.button("Go on with all images", () => setSlice(this.set.id, null))));
-    const others = `The last ${number(numLeased)} are on other people's desks; what they leave comes back within ten minutes.`;
-    fill(
-      this.stage,
-      busy
-        ? notice("empty", "Suggestions are being looked for. This takes a few seconds on a small data set.", again)
-        : numLeased
-          ? notice("empty", others, again)
-          : notice(
-              "empty",
-              this.times.length ? "That was the last suggestion. Mine again with a newer model to find more." : "There are no open suggestions.",
-              this.button("Find suggestions", () => this.mine()),
-            ),
-    );
-    if (busy) setTimeout(() => loadDataSets().catch(() => {}), 2000);
+    this.numLeased = numLeased;
+    fill(this.stage, this.nothing());
+    this.lookLater();
+  }
+
+  nothing() {
+    return nothingLeft(this.set, {
+      numLeased: this.numLeased,
+      slice: sliceOf(this.set.id),
+      hasJudged: this.times.length > 0,
+      lookAgain: () => this.open(this.set),
+      mine: () => this.mine(),
+    });
+  }
+
+  lookLater() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => (this.isSeen() ? loadDataSets().catch(() => this.lookLater()) : this.lookLater()), !this.set || jobOf(this.set) ? SOON : LATER);
+  }
+
+  isSeen() {
+    return !document.hidden && this.root.checkVisibility?.() !== false;
   }
 
   async mine() {
