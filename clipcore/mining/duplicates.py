@@ -1,7 +1,8 @@
 """Exact and near duplicates of images and captions, and the groups that one decision settles.
 
-N images. A picture's fingerprint is a 9 × 8 difference hash (64 bits: what is brighter than its neighbour) and its 8 × 8
-thumbnail in colour, because a difference hash alone takes two skin tones or two colours of a flat drawing for one.
+N images. A picture's fingerprint is a 9 × 8 difference hash (64 bits: what is brighter than its neighbour), its 8 × 8
+thumbnail in colour, because a difference hash alone takes two skin tones or two colours of a flat drawing for one, and its
+figure (`clipcore.mining.figure`), which margins and ground do not change.
 Groups have a leader and no chains: each member is near its leader, so likeness does not creep along.
 """
 
@@ -13,18 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipcore.errors import ClipcoreError
+from clipcore.mining import figure
 from clipcore.mining.lexical import plain
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
-WIDTH = 8 + 192  # bytes of a fingerprint
+AT_FIGURE = 8 + 192  # where the figure begins
+WIDTH = AT_FIGURE + figure.BYTES  # bytes of a fingerprint
 NEAR_BITS = 2  # of 64
 NEAR_COLOUR = 6  # of 255, at any of the 64 places and three channels
 PROBES = 4  # 16-bit quarters of the hash: with at most 2 bits of difference two quarters are equal
 
 
 def fingerprint(picture: Any) -> Bytes:
-    """The fingerprint [200] of a PIL image; transparent parts are laid on white."""
+    """The fingerprint [308] of a PIL image; transparent parts are laid on white."""
     from PIL import Image
 
     if picture.mode in ("RGBA", "LA", "P"):
@@ -35,7 +38,7 @@ def fingerprint(picture: Any) -> Bytes:
     grey = np.asarray(colour.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
     hash_8 = np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
     small = np.asarray(colour.resize((8, 8), Image.Resampling.BOX), dtype=np.uint8)
-    return np.concatenate((hash_8, small.ravel()))
+    return np.concatenate((hash_8, small.ravel(), figure.figure(colour)))
 
 
 def hash_similarity(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDArray[np.float64]:
@@ -47,7 +50,7 @@ def hash_similarity(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDA
 def near(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDArray[np.bool_]:
     """Whether two pictures are near duplicates [S]: hash and colours."""
     alike = hash_similarity(fingerprint_NF, first_S, second_S) >= 1 - NEAR_BITS / 64
-    a, b = (fingerprint_NF[x, 8:].astype(np.int16) for x in (first_S, second_S))
+    a, b = (fingerprint_NF[x, 8:AT_FIGURE].astype(np.int16) for x in (first_S, second_S))
     return alike & (np.abs(a - b).max(axis=1) <= NEAR_COLOUR)
 
 
