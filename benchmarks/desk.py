@@ -3,7 +3,8 @@
     python benchmarks/desk.py [--quick] [--no-peer]
 
 Two instances with synthetic pairs on 300 drawings: 200,000 pairs on SQLite and a million on Postgres, 200,000 open
-suggestions each. A key's time runs from keydown to after the paint of the frame that shows the next decoded picture.
+suggestions each. The first page is there when the first question stands on the screen with its pictures and takes keys;
+the whole page, when Gradio's tabs stand around it. A key's time runs from keydown to after the paint of the frame that shows the next decoded picture.
 Fifty simulated annotators, each with an account, lease a queue page and save one verdict every 3 s, each with a ledger
 that is compared with the database at the end (a tenth of the images is asked twice, four in a hundred are controls). The peer is Label Studio (a temporary environment, its API and page): from the key that
 submits to the next task's picture painted, the same drawings.
@@ -85,6 +86,7 @@ def main() -> None:
     figures = {
         **{name: sqlite[name] for name in ("key_to_paint_p50_ms", "key_to_paint_p95_ms")},
         "first_page_p95_ms": sqlite["first_page_p95_ms"],
+        "whole_page_p95_ms": sqlite["whole_page_p95_ms"],
         "verdict_p95_ms_50_annotators": sqlite["verdict_p95_ms"],
         "errors": sqlite["errors"] + postgres["errors"],
         "lost": sqlite["lost"] + postgres["lost"],
@@ -263,30 +265,45 @@ def browse(address: str) -> dict[str, Any]:
         thumbnails = 1000 * (time.monotonic() - began)
         times = keys(page)
         browser.close()
+    questions, wholes = ([first[name] for first in firsts] for name in ("question_ms", "whole_ms"))
     return {
         "key_to_paint_p50_ms": round(statistics.median(times), 1),
         "key_to_paint_p95_ms": percentile(times, 95),
         "num_keys": len(times),
-        "first_page_p50_ms": round(statistics.median(firsts), 1),
-        "first_page_p95_ms": percentile(firsts, 95),
+        "first_page_p50_ms": round(statistics.median(questions), 1),
+        "first_page_p95_ms": percentile(questions, 95),
+        "whole_page_p50_ms": round(statistics.median(wholes), 1),
+        "whole_page_p95_ms": percentile(wholes, 95),
         "thumbnails_shown_ms": round(thumbnails, 1),
     }
 
 
-def first_page(browser: Any, address: str) -> float:
-    """Milliseconds from navigation, empty cache, to the first board with its pictures decoded."""
+FIRST = """
+window.nmFirst = {};
+const seen = (name, found) => { if (!(name in nmFirst) && found) nmFirst[name] = performance.now(); };
+const shown = (image) => image.complete && image.naturalWidth;
+const look = () => {
+  const cell = document.querySelector(".nm-cell");
+  const drawn = cell?.checkVisibility() && [...document.querySelectorAll(".nm-board img")].every(shown);
+  seen("question_ms", drawn);
+  seen("whole_ms", drawn && cell.closest("#nm-curate"));
+  requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
+
+
+def first_page(browser: Any, address: str) -> dict[str, float]:
+    """Milliseconds from navigation, empty cache, to the first board on the screen with its pictures (keys work from then
+    on), and until it stands in Gradio's page with the other tabs beside it."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.add_init_script(FIRST)
     page = context.new_page()
-    began = time.monotonic()
     page.goto(f"{address}/?view=board", wait_until="commit")
-    page.get_by_role("tab", name="Curate").click()
-    page.wait_for_selector("#nm-curate .nm-cell")
-    page.wait_for_function(
-        "[...document.querySelectorAll('#nm-curate img')].every((i) => i.complete && i.naturalWidth)"
-    )
-    took = 1000 * (time.monotonic() - began)
+    page.wait_for_function("window.nmFirst.whole_ms", timeout=60_000)
+    found: dict[str, float] = page.evaluate("window.nmFirst")
     context.close()
-    return took
+    return found
 
 
 def keys(page: Page, *, num: int = 120) -> list[float]:

@@ -1,9 +1,11 @@
 """Our head in the page's first bytes: Gradio would add it only when its own start is over, a second later on two cores.
 
-The browser then loads our modules beside Gradio's, all at once instead of import by import.
+The browser then loads the modules of what the address asks for before Gradio's, all at once instead of import by import.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,17 +13,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 IMPORTS = re.compile(r'from "\./([\w-]+\.js)"')
 
 
-class EarlyHead:
-    """Puts `head` before `</head>` of the HTML answer to "/"; everything else passes as it is."""
+START, END = b'<meta charset="utf-8" />', b"</head>"  # of Gradio's head
 
-    def __init__(self, app: ASGIApp, *, head: str) -> None:
+
+@dataclass(frozen=True)
+class Head:
+    """What the browser should ask for first, and what must come after Gradio's own (styles)."""
+
+    first: str
+    last: str
+
+
+class EarlyHead:
+    """Puts `head(query string)` into the HTML answer to "/"; everything else passes as it is."""
+
+    def __init__(self, app: ASGIApp, *, head: Callable[[str], Head]) -> None:
         self._app = app
-        self._head = head.encode() + b"</head>"
+        self._head = head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http" or scope["path"] != "/":
             return await self._app(scope, receive, send)
+        head = self._head(scope["query_string"].decode("latin-1"))
         start: Message | None = None
         body = b""
 
@@ -34,7 +48,9 @@ class EarlyHead:
             else:
                 body += message.get("body", b"")
                 if not message.get("more_body"):
-                    whole = body.replace(b"</head>", self._head, 1)
+                    first, last = head.first, head.last if START in body else head.first + head.last
+                    whole = body.replace(START, START + first.encode(), 1)
+                    whole = whole.replace(END, last.encode() + END, 1)
                     rest = [(name, value) for name, value in start["headers"] if name != b"content-length"]
                     start["headers"] = [*rest, (b"content-length", str(len(whole)).encode())]
                     await send(start)
@@ -43,13 +59,13 @@ class EarlyHead:
         await self._app(scope, receive, hold)
 
 
-def preloads(static: Path, first: str = "app.js") -> str:
-    """A <link rel="modulepreload"> for a module and all that it imports, the nearest first."""
-    found = [first]
+def modules(static: Path, *firsts: str) -> list[str]:
+    """These modules and all that they import, the nearest first; what is imported only when it is needed is left out."""
+    found = list(firsts)
     for name in found:
         text = (static / name).read_text(encoding="utf-8")
         found += [other for other in dict.fromkeys(IMPORTS.findall(text)) if other not in found]
-    return "\n".join(f'<link rel="modulepreload" href="/page/{name}">' for name in found) + "\n"
+    return found
 
 
 def _is_plain_html(message: Message) -> bool:

@@ -1,24 +1,29 @@
 """Puts the page at "/" of the application's FastAPI app."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
-from app.ui.early_head import EarlyHead, preloads
-from app.ui.page import HEAD, WORDS, build_page, theme
+from app.ui.early_head import EarlyHead, Head, modules
+from app.ui.page import STYLES, WORDS, build_page, head, theme
+from app.ui.page_files import PageFiles
 
 STATIC = Path(__file__).parent / "static"
+GRADIO = Path(gr.__file__).parent / "templates/frontend/assets"
 QUEUE_LOOKS_EVERY_S = 0.5
 LARGEST_UPLOAD = "1mb"  # the page uploads nothing through Gradio
 
 
 def mount(server: FastAPI) -> FastAPI:
     """The same app with the page and its static files."""
-    server.add_middleware(EarlyHead, head=preloads(STATIC) + HEAD)
-    server.mount("/page", StaticFiles(directory=STATIC), name="page")  # /static is Gradio's own
+    files = PageFiles(STATIC, joined={"all.css": tuple(f"{name}.css" for name in STYLES)})
+    server.add_middleware(EarlyHead, head=heads(f"/page/{files.version}"))
+    server.add_route("/page/{version}/{name:path}", files.answer)  # /static is Gradio's own
+    server.add_route("/assets/{name:path}", PageFiles(GRADIO).answer)
     page = build_page()
     mounted = gr.mount_gradio_app(
         server,
@@ -33,6 +38,13 @@ def mount(server: FastAPI) -> FastAPI:
     )
     calm(page)
     return mounted
+
+
+def heads(at: str) -> Callable[[str], Head]:
+    """The head for an address by its query: with the desk's modules where it leads to the desk, else with Explore's."""
+    desk = head(at, modules(STATIC, "app.js", "curate.js"))
+    explore = head(at, modules(STATIC, "app.js", "explore.js"))
+    return lambda query: desk if "view" in parse_qs(query) else explore
 
 
 def calm(page: gr.Blocks) -> None:

@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from app.ui.early_head import Head
+
 HEADER = """
 <div class="nm-brand">
   <div><strong>Nearmiss</strong> <span>curate the negatives that CLIP learns from</span></div>
@@ -20,18 +22,22 @@ WORDS = gr.I18n(
     }
 )
 TABS = ("explore", "curate", "tune", "runs", "data", "people")
-HEAD = """
+STYLES = ("style", "import", "sweep", "mining", "people", "runs", "explore", "desk")
+
+
+def head(at: str, modules: list[str]) -> Head:
+    """Our modules and styles under the address `at`; `modules` are the ones that the first view needs."""
+    preload = "".join(f'<link rel="modulepreload" href="{at}/{name}">\n' for name in modules)
+    return Head(
+        first=f"""
+<link rel="preload" as="fetch" href="/api/data-sets" crossorigin>
+{preload}<script type="module" async src="{at}/app.js"></script>
+""",
+        last=f"""
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/page/style.css">
-<link rel="stylesheet" href="/page/import.css">
-<link rel="stylesheet" href="/page/sweep.css">
-<link rel="stylesheet" href="/page/mining.css">
-<link rel="stylesheet" href="/page/people.css">
-<link rel="stylesheet" href="/page/runs.css">
-<link rel="stylesheet" href="/page/explore.css">
-<link rel="stylesheet" href="/page/desk.css">
-<script type="module" src="/page/app.js"></script>
-"""
+<link rel="stylesheet" href="{at}/all.css">
+""",
+    )
 
 
 def build_page() -> gr.Blocks:

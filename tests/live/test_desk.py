@@ -176,7 +176,9 @@ def people(browser: Any, cookies: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def look(page: Any, server: Server, view: str) -> None:
     page.goto(f"{server.address}/?view={view}")
     ready = {"board": ".nm-board .nm-cell", "focus": ".nm-desk .nm-picture img", "sweep": ".nm-sweep-form"}
-    page.wait_for_selector(ready.get(view, ".nm-disagreement, .nm-notice"))
+    page.wait_for_selector(
+        f"#nm-curate :is({ready.get(view, '.nm-disagreement, .nm-notice')})"
+    )  # the whole page
 
 
 def shown(page: Any) -> int:
@@ -318,9 +320,10 @@ def test_keys_can_be_changed_are_listed_and_are_ignored_while_typing(
     page.get_by_role("textbox", name="Guidelines").press_sequentially("njx z")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Close").click()
-    asked_again = (
-        "async () => { const { loadDataSets } = await import('/page/state.js'); await loadDataSets(); }"
-    )
+    asked_again = """async () => {
+      const page = document.querySelector("script[src$='/app.js']").src;
+      await (await import(page.replace("app.js", "state.js"))).loadDataSets();
+    }"""
     page.evaluate(asked_again)  # as the Data tab does while a job runs: the desk is not disturbed
     last = page.locator(".nm-desk .nm-last")
     assert "Yes" in last.inner_text()

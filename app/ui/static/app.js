@@ -1,27 +1,21 @@
 // Mounts each view where Gradio has put its root, when its tab is first seen. A link to the desk (?view=…) draws the
 // desk at once, while Gradio still starts, and moves it to its place.
 
-import { curate } from "./curate.js";
-import { data } from "./data.js";
 import { fill, h, notice } from "./dom.js";
-import { people, personMenu } from "./people.js";
-import { explore } from "./explore.js";
-import { runs } from "./runs.js";
 import { choose, loadDataSets, onDataSets, state } from "./state.js";
-import { tune } from "./tune.js";
 
 let runsView = null;
 let tuneView = null;
 
 const VIEWS = {
-  "nm-explore": (root) => explore(root, { onCurate: () => openTab("Curate") }),
-  "nm-curate": (root) => Object.assign(fill(root, early()).dataset, desk.dataset),
-  "nm-tune": (root) => (tuneView = tune(root, { onStarted: showRun })),
-  "nm-runs": (root) => (runsView = runs(root, { onAgain: again })),
-  "nm-data": data,
-  "nm-people": people,
+  "nm-explore": async (root) => (await import("./explore.js")).explore(root, { onCurate: () => openTab("Curate") }),
+  "nm-curate": arrive,
+  "nm-tune": async (root) => (tuneView = (await import("./tune.js")).tune(root, { onStarted: showRun })),
+  "nm-runs": async (root) => (runsView = (await import("./runs.js")).runs(root, { onAgain: again })),
+  "nm-data": async (root) => (await import("./data.js")).data(root),
+  "nm-people": async (root) => (await import("./people.js")).people(root),
   "nm-chooser": chooser,
-  "nm-person": personMenu,
+  "nm-person": async (root) => (await import("./people.js")).personMenu(root),
 };
 
 function chooser(root) {
@@ -52,11 +46,33 @@ function openTab(name) {
   return Boolean(tab);
 }
 
-let desk = null;
+let desk = null; // the promise of its element
+let front = null; // what holds it while Gradio starts
 
 function early() {
-  if (desk === null) curate((desk = h("div")));
+  desk ??= import("./curate.js").then(({ curate }) => {
+    const place = h("div");
+    curate(place);
+    return place;
+  });
   return desk;
+}
+
+// The desk over the page that is still empty: one can judge before Gradio is there.
+async function before() {
+  const dark = new URLSearchParams(location.search).get("__theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const place = await early();
+  if (place.isConnected) return;
+  const brand = h("div", { class: "nm-brand" }, h("div", {}, h("strong", {}, "Nearmiss")));
+  front = h("div", { class: `gradio-container nm-front ${dark}` }, h("div", {}, brand, h("div", { class: "nm-root" }, place)));
+  document.body.append(front);
+}
+
+async function arrive(root) {
+  const place = await early();
+  Object.assign(root.dataset, (place.parentElement ?? place).dataset);
+  fill(root, place);
+  front?.remove();
 }
 
 let wanted = new URLSearchParams(location.search).has("view"); // the desk, until its tab is open
@@ -74,14 +90,19 @@ function mountAll() {
   }
 }
 
-function mountOne(root) {
+async function mountOne(root) {
   seen.unobserve(root);
-  VIEWS[root.id](root);
+  try {
+    await VIEWS[root.id](root);
+  } catch (error) {
+    fill(root, notice("error", `This part of the page did not load (${error.message}). Load the page again.`));
+  }
 }
 
 async function start() {
+  while (!document.body) await new Promise(requestAnimationFrame); // this module may be there before the page's own text
   new MutationObserver(mountAll).observe(document.body, { childList: true, subtree: true });
-  if (wanted) early();
+  if (wanted) before();
   mountAll();
   try {
     await loadDataSets();
