@@ -308,6 +308,7 @@ def browse(address: str) -> dict[str, Any]:
         thumbnails = 1000 * (time.monotonic() - began)
         times = keys(page)
         browser.close()
+        mapped = map_frames(playwright, address)
     questions, wholes = ([first[name] for first in firsts] for name in ("question_ms", "whole_ms"))
     return {
         "key_to_paint_p50_ms": round(statistics.median(times), 1),
@@ -318,6 +319,7 @@ def browse(address: str) -> dict[str, Any]:
         "whole_page_p50_ms": round(statistics.median(wholes), 1),
         "whole_page_p95_ms": percentile(wholes, 95),
         "thumbnails_shown_ms": round(thumbnails, 1),
+        **mapped,
     }
 
 
@@ -346,6 +348,62 @@ def first_page(browser: Any, address: str) -> dict[str, float]:
     page.wait_for_function("window.nmFirst.whole_ms", timeout=60_000)
     found: dict[str, float] = page.evaluate("window.nmFirst")
     context.close()
+    return found
+
+
+FRAMES = """
+window.nmFrames = [];
+window.nmWatch = true;
+let before = performance.now();
+const frame = () => {
+  const now = performance.now();
+  nmFrames.push(now - before);
+  before = now;
+  if (nmWatch) requestAnimationFrame(frame);
+};
+requestAnimationFrame(frame);
+"""
+
+
+def map_frames(playwright: Any, address: str) -> dict[str, Any]:
+    """The map of 100,000 points: until it is drawn, and milliseconds a frame while it is dragged and zoomed.
+
+    Without a graphics card Chromium's SwiftShader draws on the processor; `map_renderer` says what drew.
+    """
+    software = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=software)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(address)
+    page.wait_for_selector("#nm-explore .nm-card")
+    began = time.monotonic()
+    page.get_by_role("button", name="Map", exact=True).click()
+    page.wait_for_selector(".nm-map-canvas[data-drawn]")
+    found: dict[str, Any] = {"map_first_draw_ms": round(1000 * (time.monotonic() - began), 1)}
+    page.wait_for_timeout(2000)  # the index of places is made beside it
+    box = page.locator(".nm-map-canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def frames(name: str) -> None:
+        times: list[float] = page.evaluate("() => { window.nmWatch = false; return window.nmFrames; }")
+        found[f"map_{name}_frame_p50_ms"] = round(statistics.median(times), 1)
+        found[f"map_{name}_frame_p95_ms"] = percentile(times, 95)
+
+    page.evaluate(FRAMES)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(40):
+        page.mouse.move(x + 4 * step, y + step)
+    page.mouse.up()
+    frames("pan")
+    page.evaluate(FRAMES)
+    for _ in range(20):
+        page.mouse.wheel(0, -40)
+    frames("zoom")
+    found["map_renderer"] = page.evaluate("""() => {
+      const gl = document.createElement("canvas").getContext("webgl");
+      return gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info").UNMASKED_RENDERER_WEBGL);
+    }""")
+    browser.close()
     return found
 
 

@@ -128,6 +128,7 @@ class MapView {
     fill(this.legend, legend.map(([text, colour]) => h("span", { class: "nm-legend-entry" }, h("span", { class: "nm-dot", style: `background: ${colour}` }), text)));
     this.plot.set({ colorBy: "valueA", pointColor: colours });
     await this.plot.draw({ x, y, z: Float32Array.from(z) }, { zDataType: "categorical" });
+    this.root.querySelector("canvas").dataset.drawn = kind;
   }
 
   lasso() {
