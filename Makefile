@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match,)
 
-.PHONY: attacks audit help hosts-test proxy-test soak run test check format fuzz bench bench-full bench-value bench-gpu walk clean
+.PHONY: attacks audit compose-test help hosts-test proxy-test soak run test check format fuzz bench bench-full bench-value bench-gpu walk clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -67,6 +67,9 @@ clean: ## remove the environment (never your data)
 
 hosts-test: $(VENV)/ready ## network namespaces as machines: a worker is cut off in the middle of a run (needs root)
 	@$(BIN)/python benchmarks/hosts.py
+
+compose-test: $(VENV)/ready ## builds the images and runs them with podman (needs root; BASE_IMAGE=…, BUILD_OPTIONS='…')
+	@$(BIN)/python tests/deploy/containers.py $(if $(BASE_IMAGE),--base-image '$(BASE_IMAGE)') $(if $(BUILD_OPTIONS),--build-options='$(BUILD_OPTIONS)')
 
 proxy-test: $(VENV)/ready ## the compose file's proxy in front of a web process: HTTP/2, cookies, streams, uploads (needs caddy)
 	@$(BIN)/python tests/deploy/proxy.py

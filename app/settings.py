@@ -102,8 +102,9 @@ class Settings(BaseSettings):
 
     @property
     def reached_by_others(self) -> bool:
-        """Whether other machines can open the page, so that somebody has to log in."""
-        return not is_loopback(self.host) and not self.published_on_loopback
+        """Whether other machines can open the page, so that somebody has to log in: also through a proxy beside it."""
+        elsewhere = any(not is_loopback(name) for name in self.hosts.split())
+        return elsewhere or (not is_loopback(self.host) and not self.published_on_loopback)
 
     @property
     def resolved_database_url(self) -> str:

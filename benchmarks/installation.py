@@ -1,14 +1,11 @@
-"""A whole Nearmiss for a benchmark: `nearmiss up` in a temporary home, on SQLite or on a Postgres of its own, with ways to
-kill its parts."""
+"""A whole Nearmiss for a benchmark: `nearmiss up` in a temporary home, with ways to kill its parts."""
 
 import http.client
 import io
 import json
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,78 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def postgres_bin() -> Path:
-    """The folder of initdb and postgres."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    if not found and on_path is None:
-        raise SystemExit("Postgres is missing: install postgresql")
-    return found[-1].parent if found else Path(str(on_path)).parent
-
-
-class Postgres:
-    """A server in a temporary folder; after `kill` it is started again on the same data."""
-
-    def __init__(self) -> None:
-        self.bin = postgres_bin()
-        self.folder = Path(tempfile.mkdtemp(prefix="nm-pg-"))
-        self.port = free_port()
-        self.user = unprivileged()
-        if self.user is not None:
-            shutil.chown(self.folder, self.user)
-        command = [str(self.bin / "initdb"), "-D", str(self.folder / "db"), "-A", "trust", "-U", "nearmiss"]
-        subprocess.run(
-            [*command, "-E", "UTF8", "--locale=C"],
-            check=True,
-            capture_output=True,
-            user=self.user,
-            cwd="/tmp",
-        )
-        self.start()
-
-    @property
-    def url(self) -> str:
-        """For NEARMISS_DATABASE_URL."""
-        return f"postgresql+psycopg://nearmiss@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
-        command = [
-            str(self.bin / "postgres"),
-            *("-D", str(self.folder / "db"), "-p", str(self.port)),
-            *options,
-        ]
-        ready = [str(self.bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-t", "1"]
-        for _ in range(50):
-            self.process = subprocess.Popen(
-                command, user=self.user, cwd="/tmp", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            while self.process.poll() is None:
-                if subprocess.run(ready, capture_output=True).returncode == 0:
-                    return
-                time.sleep(0.1)
-            time.sleep(0.2)  # the killed one's children still hold its memory
-        raise RuntimeError("Postgres does not start")
-
-    def kill(self) -> None:
-        """kill -9 of the server; its children end when they notice."""
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        """Stops it and removes its data."""
-        self.process.terminate()
-        self.process.wait(20)
-        shutil.rmtree(self.folder, ignore_errors=True)
+from servers import free_port
 
 
 class Installation:
@@ -180,10 +106,3 @@ class Installation:
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def unprivileged() -> str | None:
-    """Postgres refuses root."""
-    if os.geteuid() != 0:
-        return None
-    return "postgres" if "postgres" in {entry.pw_name for entry in pwd.getpwall()} else "nobody"

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from installation import Installation, Postgres
+from installation import Installation
 from PIL import Image
 from result import write_result
+from servers import Postgres
 from sqlalchemy import create_engine, text
 
 AWAY = (OSError, ValueError, http.client.HTTPException)  # no connection, half an answer

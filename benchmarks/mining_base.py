@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from renderings import FIXED, names_of, variant
 
 from app.demo.openmoji import Drawing, Family, drawings, rasterise
@@ -38,6 +39,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nearmi
 MINED_SHARE = 0.5  # of the families; the others' drawings teach the base OpenMoji's hand
 PX = 48
 VISITS = 3  # renderings of each drawing, each with one name
+EDITION = 1  # raise it when something else changes what the base learns
 ARCHITECTURE = {
     "model_cfg": {
         "embed_dim": 128,
@@ -62,7 +64,9 @@ def is_mined(family: Family) -> bool:
 
 def base_model(folder: Path = CACHE / "mining-base") -> ModelConfig:
     """The base, trained now if `folder` has none made by these settings."""
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    recipe = hashlib.sha256(
+        json.dumps([ARCHITECTURE, SETTINGS, MINED_SHARE, PX, VISITS, EDITION]).encode()
+    ).hexdigest()
     note = folder / "recipe"
     if not note.exists() or note.read_text() != recipe:
         train(folder)
@@ -149,7 +153,8 @@ def _pairs(
         names = names_of(drawing)
         for visit in range(visits):
             name = names[0] if visit == 0 else names[rng.integers(len(names))]
-            picture = variant(png, rng, bool(FIXED.search(drawing.caption))).resize((PX, PX))
+            plain = Image.open(io.BytesIO(png)).convert("RGB")
+            picture = variant(plain, rng, upright=bool(FIXED.search(drawing.caption))).resize((PX, PX))
             out = io.BytesIO()
             picture.save(out, "PNG")
             split = "train" if visits > 1 else "held_out"

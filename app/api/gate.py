@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import NearmissError
-from app.settings import Settings, is_loopback
+from app.settings import Settings
 
 MAX_BODY_BYTES = 2 * 2**20  # uploads come in pieces of 1 MiB
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]@:/?#\\]+)(:\d+)?")  # urlsplit reads [::1].evil as ::1
@@ -45,11 +45,11 @@ HEADERS = {
 }
 
 
-def refuse_open_bind(host: str) -> None:
+def refuse_open_bind(settings: Settings) -> None:
     """Raises NearmissError for an address that other machines reach, where nobody would have to log in."""
-    if not is_loopback(host):
+    if settings.reached_by_others:
         raise NearmissError(
-            f"the host {host!r} can be reached by other machines and there is no account yet; run"
+            f"{(settings.hosts or settings.host)!r} can be reached by other machines and there is no account yet; run"
             " `nearmiss add-person NAME --role admin` first, or bind 127.0.0.1"
         )
 
@@ -93,7 +93,8 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and _name(origin) not in self._hosts:
             return 403, f"requests from {origin!r} are refused; use Nearmiss's own page"
-        if headers.get("sec-fetch-site") == "cross-site" and not _is_navigation(headers):
+        # other ports of this host are "same-site": their cookies are ours, their programs are not
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(headers):
             return 403, "requests from other sites are refused; use Nearmiss's own page"
         if scope["type"] == "websocket" or scope["method"] in SAFE_METHODS:
             return None

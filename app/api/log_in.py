@@ -1,5 +1,6 @@
 """Coming in and leaving: the log-in, an invitation's page, the log-out."""
 
+from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qs
 
 from anyio import to_thread
@@ -19,6 +20,7 @@ from app.store.database import Database
 
 router = APIRouter()
 attempts = Attempts(most=10, window_s=60.0)
+MAX_FORM_BYTES = 16_384
 TOO_MANY = "too many attempts; wait a minute and try again"
 
 
@@ -31,9 +33,9 @@ async def page(database: Db) -> HTMLResponse:
 @router.post("/log-in", dependencies=[OPEN])
 async def enter(request: Request, database: Db) -> Response:
     """A session in a cookie that scripts cannot read, then the page; or the form with one sentence."""
-    name, password = await _name_and_password(request)
     if not attempts.allow(_address(request)):
         return _form(database, TOO_MANY, 429)
+    name, password = await _name_and_password(request)
     try:
         secret = await to_thread.run_sync(_log_in, database, name, password)
     except NearmissError as error:  # a wrong password, or a name that is no text
@@ -57,9 +59,9 @@ def invited(secret: str, request: Request, database: Db) -> HTMLResponse:
 @router.post("/join/{secret}", dependencies=[OPEN])
 async def join(secret: str, request: Request, database: Db) -> Response:
     """The new account, logged in; or the form with one sentence."""
-    name, password = await _name_and_password(request)
     if not attempts.allow(_address(request)):
         return sentence(TOO_MANY, 429)
+    name, password = await _name_and_password(request)
     try:
         session_secret = await to_thread.run_sync(_accept, database, secret, name, password)
     except NearmissError as error:
@@ -102,12 +104,25 @@ def _accept(database: Database, secret: str, name: str, password: str) -> str:
 
 
 async def _name_and_password(request: Request) -> tuple[str, str]:
-    fields = parse_qs((await request.body()).decode("utf-8", "replace"))
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:  # a stranger's two megabytes of fields took the event loop 1.3 s
+            return "", ""
+    fields = parse_qs(body.decode("utf-8", "replace"))
     return fields.get("name", [""])[0], fields.get("password", [""])[0]
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """Of IPv6 the network: everybody who has one address there has 2^64."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(address.ipv4_mapped or ip_network((int(address), 64), strict=False))
 
 
 def _form(database: Database, said: str, status: int) -> HTMLResponse:

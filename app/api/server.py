@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.reached_by_others:
         with database.reading() as session:
             if not anybody(session):
-                refuse_open_bind(settings.host)
+                refuse_open_bind(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

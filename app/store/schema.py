@@ -1,5 +1,6 @@
 """The schema's version: migrate to the newest, refuse one that is newer than this program."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from alembic import command
@@ -44,7 +45,7 @@ def check(engine: Engine) -> None:
     if version is None:
         raise NearmissError("the database has no tables yet; run `nearmiss migrate`")
     _refuse_newer(engine)
-    if version != (head := _scripts().get_current_head()):
+    if version != (head := _known_versions()[0]):
         raise NearmissError(
             f"the database is at version {version}, and this program needs {head}; run `nearmiss migrate`"
         )
@@ -68,8 +69,7 @@ def version_of(engine: Engine) -> str | None:
 
 def _refuse_newer(engine: Engine) -> None:
     version = _version(engine)
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if version not in known:
+    if version not in _known_versions():
         raise NearmissError(
             f"the database is at version {version}, which this program does not know;"
             " install the newer Nearmiss that wrote it, or name another database in NEARMISS_DATABASE_URL"
@@ -85,6 +85,12 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     return config
+
+
+@lru_cache(maxsize=1)
+def _known_versions() -> list[str]:
+    """Newest first; read once, because strangers may ask `/readyz` as often as they like."""
+    return [script.revision for script in _scripts().walk_revisions()]
 
 
 def _scripts() -> ScriptDirectory:

@@ -61,7 +61,9 @@ class CaptionWords:
             (np.sqrt(weight_V[column]), column, at), shape=(len(captions), max(1, len(number)))
         )
         self.mass_M = np.asarray(self.word_MV.power(2).sum(axis=1)).ravel()
-        self.value_MC = _values(captions, lexicons)
+        self.value_MC, self.order_MC = _values(captions, lexicons)
+        denials = {word for lexicon in lexicons for word in lexicon.denials}
+        self.denies_M = np.array([not denials.isdisjoint(words(text)) for text in captions], dtype=bool)
 
     def shared(self, first_S: Ints, second_S: Ints) -> Floats:
         """The weight of the words that both captions have [S]."""
@@ -77,29 +79,43 @@ class CaptionWords:
         """How much of `other`'s words `own` has [S]: at 1 the other caption says no more than the own one."""
         return self.shared(own_S, other_S) / np.maximum(self.mass_M[other_S], 1e-12)
 
+    def entailed(self, own_S: Ints, other_S: Ints) -> Floats:
+        """1 where the other caption has words, all of them the own caption's, in no other order, and denied or not alike [S]."""
+        all_there = (self.contained(own_S, other_S) > 1 - 1e-9) & (self.mass_M[other_S] > 0)
+        alike = (self.denies_M[own_S] == self.denies_M[other_S]) & (self.reordered(own_S, other_S) == 0)
+        return (all_there & alike).astype(np.float64)
+
+    def reordered(self, first_S: Ints, second_S: Ints) -> Floats:
+        """1 where both captions name the same values of some category in another order ("a red cup, a blue box") [S]."""
+        same = (self.value_MC[first_S] == self.value_MC[second_S]).all(axis=1)
+        other = (self.order_MC[first_S] != self.order_MC[second_S]).any(axis=1)
+        return (same & other).astype(np.float64)
+
     def conflict(self, first_S: Ints, second_S: Ints) -> Floats:
         """In how many categories (colour, number, …) both captions name something and not the same [S]."""
         a, b = self.value_MC[first_S], self.value_MC[second_S]
         return ((a != 0) & (b != 0) & (a != b)).sum(axis=1).astype(np.float64)
 
 
-def _values(captions: Sequence[str], lexicons: Sequence[Lexicon]) -> Ints:
-    """A bit for each value that a caption names, by category [M, C]; the last category is digits."""
+def _values(captions: Sequence[str], lexicons: Sequence[Lexicon]) -> tuple[Ints, Ints]:
+    """A bit for each value that a caption names, by category [M, C], the last category is digits; and a number for the
+    order in which it names them."""
     names = sorted({category for lexicon in lexicons for category in lexicon.words})
-    bit: dict[str, list[tuple[int, int]]] = {}
+    place_of: dict[str, set[tuple[int, int]]] = {}
     values: dict[str, dict[str, int]] = {name: {} for name in names}
     for lexicon in lexicons:
         for category, by_value in lexicon.words.items():
             for value, some in by_value.items():
                 place = values[category].setdefault(value, len(values[category])) % BITS
                 for word in some:
-                    bit.setdefault(word, []).append((names.index(category), 1 << place))
+                    place_of.setdefault(word, set()).add((names.index(category), place))
     found = np.zeros((len(captions), len(names) + 1), dtype=np.int64)
+    order = np.zeros_like(found)
     for m, text in enumerate(captions):
         for whole in words(text):
-            for word in {whole, *whole.split("-")}:
-                for column, flag in bit.get(word, ()):
-                    found[m, column] |= flag
-                if word.isdigit():
-                    found[m, -1] |= 1 << (int(word) % BITS)
-    return found
+            for word in dict.fromkeys((whole, *whole.split("-"))):
+                at = [*place_of.get(word, ()), *([(len(names), int(word) % BITS)] if word.isdigit() else [])]
+                for column, place in at:
+                    found[m, column] |= 1 << place
+                    order[m, column] = (int(order[m, column]) * 64 + place + 1) % 1_000_000_007
+    return found, order

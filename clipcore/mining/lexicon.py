@@ -14,7 +14,9 @@ class Lexicon:
     `negation`: (word, its negated form) pairs. `articles` are dropped when captions are compared.
     `agreement`: article → places of the forms that can follow it, where a value's words are forms of one adjective in an
     order that all values share; None: a value's first word stands for it. `compared_only`: categories that no edit changes,
-    because articles would have to change with them.
+    because articles would have to change with them. `denials`: words after which a caption no longer says what its other
+    words say. `small`: prepositions, conjunctions and forms of "be": an adjective before one has nothing to describe.
+    `also_nouns`: words of the categories that are things too (an orange, a glass, un sobre).
     """
 
     language: str
@@ -24,6 +26,9 @@ class Lexicon:
     articles: frozenset[str] = frozenset()
     agreement: Mapping[str, tuple[int, ...]] | None = None
     compared_only: frozenset[str] = frozenset()
+    denials: frozenset[str] = frozenset()
+    small: frozenset[str] = frozenset()
+    also_nouns: frozenset[str] = frozenset()
 
     def value_of(self) -> dict[str, tuple[str, str]]:
         """word → (category, value)."""
@@ -82,6 +87,56 @@ ENGLISH = Lexicon(
     ),
     negation=(("with", "without"), ("without", "with"), ("is", "is not"), ("are", "are not")),
     articles=frozenset(["a", "an", "the"]),
+    denials=frozenset(["no", "not", "never", "without", "non"]),
+    small=frozenset(
+        [
+            "on",
+            "in",
+            "at",
+            "of",
+            "off",
+            "by",
+            "to",
+            "from",
+            "for",
+            "with",
+            "without",
+            "and",
+            "or",
+            "but",
+            "above",
+            "over",
+            "below",
+            "under",
+            "beneath",
+            "behind",
+            "near",
+            "beside",
+            "between",
+            "inside",
+            "outside",
+            "into",
+            "onto",
+            "across",
+            "against",
+            "around",
+            "through",
+            "next",
+            "is",
+            "are",
+            "was",
+            "were",
+            "being",
+            "has",
+            "that",
+            "which",
+            "while",
+            "as",
+        ]
+    ),
+    also_nouns=frozenset(
+        ["orange", "glass", "paper", "plastic", "leather", "metal", "stone", "light", "short"]
+    ),
 )
 
 GERMAN = Lexicon(
@@ -124,7 +179,41 @@ GERMAN = Lexicon(
     },
     # no swaps, no "mit"/"ohne": the cases would have to change with them
     negation=(("ist", "ist nicht"), ("sind", "sind nicht")),
-    articles=frozenset(["ein", "eine", "einen", "der", "die", "das"]),
+    articles=frozenset(["ein", "eine", "einen", "einem", "einer", "der", "die", "das", "den", "dem"]),
     agreement={},
     compared_only=frozenset(["shade", "gender"]),
+    denials=frozenset(["kein", "keine", "keinen", "nicht", "nie", "ohne"]),
+    small=frozenset(
+        [
+            "auf",
+            "in",
+            "im",
+            "an",
+            "am",
+            "aus",
+            "bei",
+            "mit",
+            "ohne",
+            "und",
+            "oder",
+            "aber",
+            "über",
+            "unter",
+            "hinter",
+            "vor",
+            "neben",
+            "zwischen",
+            "von",
+            "vom",
+            "zu",
+            "zum",
+            "zur",
+            "für",
+            "ist",
+            "sind",
+            "war",
+            "waren",
+        ]
+    ),
+    also_nouns=frozenset(["orange"]),
 )

@@ -16,6 +16,7 @@ from clipcore.errors import ClipcoreError
 from clipcore.mining.broken import broken_probability
 from clipcore.mining.calibrate import Quality, components, cross_validated, quality
 from clipcore.mining.duplicates import Bytes, caption_groups, group_key, image_groups
+from clipcore.mining.languages import lexicons_of
 from clipcore.mining.lexical import CaptionWords
 from clipcore.mining.neighbours import Neighbours, find_neighbours
 from clipcore.mining.propose import Proposer
@@ -106,7 +107,7 @@ def mine(
 ) -> Suggestions:
     """Suggestions over places: image i is row i of `image_ND`, caption c row c of `caption_MD` (both normalised).
 
-    `verdicts` teach the proposal and are not suggested again, nor is what else is `decided`. `fingerprints` [N, 200] come
+    `verdicts` teach the proposal and are not suggested again, nor is what else is `decided`. `fingerprints` [N, 308] come
     from `clipcore.mining.fingerprint`; `neighbours` from `find_neighbours`. Raises `ClipcoreError` for sizes that differ, `Stopped` when `stop` says so.
     """
     options = options or MiningOptions()
@@ -184,7 +185,7 @@ def _items(image_ND, caption_MD, pairs, captions, hashes, fingerprints, seed: in
         np.unique(np.array(pairs, dtype=np.int64).reshape(-1, 2), axis=0),
         image_groups(hashes, fingerprints),
         caption_groups(captions),
-        CaptionWords(captions),
+        CaptionWords(captions, lexicons_of(captions)),
         near,
         fingerprints,
         seed,

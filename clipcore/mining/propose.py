@@ -3,9 +3,10 @@
 The start is a logistic by reasoning, its round weights compared on a few development worlds only. What stands near the caption's
 own image among that image's nearest, and near the image's own caption among that caption's nearest, probably shares its
 partner: a standard deviation of standing is worth a factor e for images, half that for captions, whose near misses differ in
-one word. Cosines across the modalities were what candidates were picked by, so they add little. Words that exclude each other
-(two colours, two numbers) count against; the same picture or the same words nearly settle it. The bias comes from the data
-set itself: the middle of the mined candidates gets `BASE`.
+one word. A picture that is the caption's own but for margins and ground says most (`figure_standing`), and a caption that
+says no more than the image's own is true with it (`entailed`). Cosines across the modalities were what candidates were picked
+by, so they add little. Words that exclude each other (two colours, two numbers) count against; the same picture or the same
+words nearly settle it. The bias comes from the data set itself: the middle of the mined candidates gets `BASE`.
 
 Verdicts refit it (scikit-learn): the start's log-odds is one, hardly penalised, input (so this is Platt's scaling of the
 start) beside the signals, which are standardised and penalised. The start itself speaks as `STRENGTH` imaginary verdicts,
@@ -26,12 +27,13 @@ START = {
     "rarity": 0.0, "margin": 0.3, "rank_margin": 0.3, "standing": 0.2, "mutual": 0.2, "caption_rarity": 0.2,
     "caption_standing": 0.7, "overlap": 0.0, "contained": 0.2, "conflict": -2.0, "same_caption": 5.0,
     "image_rarity": 0.0, "image_standing": 1.0, "hash_similarity": 2.0, "same_image": 4.0, "agreement": 2.0,
+    "figure_standing": 2.5, "word_fit": 0.8, "entailed": 1.5, "reordered": -1.0,
 }  # fmt: skip
-SETTLED = ("same_caption", "same_image")
-BASE = 0.03  # of the middle candidate: a false negative in thirty suggestions
+SETTLED = ("same_caption", "same_image", "entailed")
+BASE = 0.02  # of the middle candidate: a false negative in fifty suggestions
 NEEDED = 5  # verdicts of each kind before a refit
-PENALTY = 0.1  # scikit-learn's C of the corrections
-STRENGTH, ANCHORS = 30.0, 400  # imaginary verdicts in all, on so many candidates
+PENALTY = 0.03  # scikit-learn's C of the corrections
+STRENGTH, ANCHORS = 60.0, 400  # imaginary verdicts in all, on so many candidates
 FREE = 10.0  # the start's log-odds enters this many times larger, so that it is hardly penalised
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clipcore.mining.duplicates import Bytes, hash_similarity
+from clipcore.mining import figure
+from clipcore.mining.duplicates import AT_FIGURE, Bytes, hash_similarity
+from clipcore.mining.grounding import Grounding
 from clipcore.mining.lexical import CaptionWords
 from clipcore.mining.neighbours import Neighbours
 
@@ -35,12 +37,17 @@ SIGNALS = (
     "image_standing",  # of the image and the caption's own
     "hash_similarity",  # perceptual hash of the two
     "same_image",  # near duplicate of an own image of the caption, or the same bytes
+    "figure_standing",  # the picture without margins against the caption's own: nearer than its nearest images are
+    "word_fit",  # the caption's words against what the data set's own pictures with these words look like
+    "entailed",  # the caption says nothing that an own caption does not say
+    "reordered",  # colours, numbers … of an own caption in another order
     "agreement",  # past verdicts on neighbouring candidates, −1 … 1
 )
 RANDOM = 20_000  # random pairs behind a rarity; more would not change the first decimal
 TAIL = 0.01  # of them are the tail whose slope is taken
 RAREST = 8.0
 NEAREST = 10
+SAME_FIGURE = 2.0  # of 255: so much differs by rendering alone
 CHUNK = 65_536
 
 
@@ -58,6 +65,7 @@ class Items:
     fingerprint_NF: Bytes | None = None
     seed: int = 0
     tails: dict[str, Floats] = field(default_factory=dict)
+    learned: list[Grounding] = field(default_factory=list)
 
     def own(self, side: int, at_S: Ints) -> tuple[Ints, Ints]:
         """(candidate [E], partner [E]) of each candidate's image (side 0) or caption (side 1), by candidate."""
@@ -101,6 +109,39 @@ class Items:
         top = self.near.images if name == "image" else self.near.captions
         one = _mean_of(top.caption_score_Nk[:, 1:]) if top.num_kept[0] > 1 else np.zeros(len(top.caption_Nk))
         return one, one
+
+    @property
+    def figure_NB(self) -> Bytes | None:
+        """The pictures without their margins; None where no fingerprints were given."""
+        return None if self.fingerprint_NF is None else self.fingerprint_NF[:, AT_FIGURE:]
+
+    def figure_standing(self, a_S: Ints, b_S: Ints) -> Floats:
+        """How much nearer two figures are than each to the model's nearest images: a natural logarithm [S], 0 … 4."""
+        if self.figure_NB is None:
+            return np.zeros(len(a_S))
+        if "figure" not in self.tails:
+            near = self.near.images.caption_Nk[:, 1 : NEAREST + 1]
+            each = np.repeat(np.arange(len(near)), near.shape[1])
+            far = figure.distance(self.figure_NB, each, near.ravel()).reshape(near.shape)
+            self.tails["figure"] = far.mean(axis=1) if near.shape[1] else np.zeros(len(near))
+        usual = (self.tails["figure"][a_S] + self.tails["figure"][b_S]) / 2
+        apart = figure.distance(self.figure_NB, a_S, b_S)
+        return np.clip(np.log((usual + SAME_FIGURE) / (apart + SAME_FIGURE)), 0, 4)
+
+    def word_fit(self, image_S: Ints, caption_S: Ints) -> Floats:
+        """`Grounding.fit`, learned at the first call."""
+        if not self.learned:
+            self.learned.append(
+                Grounding.learn(
+                    self.image_ND,
+                    self.figure_NB,
+                    self.pair_P2,
+                    self.image_group_N,
+                    self.words,
+                    seed=self.seed,
+                )
+            )
+        return self.learned[0].fit(image_S, caption_S)
 
     def standing(self, name: str, a_S: Ints, b_S: Ints, cosine_S: Floats) -> Floats:
         """CSLS in standard deviations of random pairs [S]."""
@@ -164,6 +205,10 @@ def gather(
     alike = np.full(len(t), 0.5) if prints is None else hash_similarity(prints, mate, i[t])
     at["hash_similarity"] = largest(num, t, alike, 0.5)
     at["same_image"] = largest(num, t, (items.image_group_N[mate] == items.image_group_N[i[t]]) * 1.0)
+    at["figure_standing"] = largest(num, t, items.figure_standing(mate, i[t]))
+    at["word_fit"] = items.word_fit(i, c)
+    at["entailed"] = largest(num, s, words.entailed(own, c[s]))
+    at["reordered"] = -largest(num, s, -words.reordered(own, c[s]))
     at["agreement"] = _agreement(items, candidate_S2, verdict_V2, is_match_V)
     return np.stack([at[name] for name in SIGNALS], axis=1), score
 

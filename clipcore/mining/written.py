@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from clipcore.errors import ClipcoreError
 from clipcore.mining.lexical import WORD, plain, words
 from clipcore.mining.lexicon import ENGLISH, Lexicon
+from clipcore.mining.things import is_thing
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
         word = match.group()
         for part_at, part in _parts(word):
             category, value = value_of.get(part.casefold(), ("", ""))
-            if category in lexicon.compared_only:
-                continue
             start = match.start() + part_at
+            if category in lexicon.compared_only or is_thing(text, start, part, category, lexicon):
+                continue
             for other in lexicon.words.get(category, {}):
                 form = _form(text[:start], part.casefold(), category, value, other, lexicon)
                 if other != value and form:
@@ -89,10 +90,13 @@ def _edits(place: int, text: str, lexicon: Lexicon) -> Iterator[Written]:
             if match.group().casefold() == was:
                 yield Written(place, text[: match.start()] + now + text[match.end() :], "negation", was, now)
     for swap in lexicon.swaps:
-        left, middle, right = text.partition(f" {swap} ")
-        if middle and left.casefold() != right.casefold():
-            turned = f"{_cased(right, left)} {swap} {left[:1].lower()}{left[1:]}"
-            yield Written(place, turned, "order", left, right)
+        for match in re.finditer(rf" ({swap}) ", text):
+            left, right = text[: match.start()], text[match.end() :]
+            is_noun = is_thing(text, match.start(1), swap, "level", lexicon)
+            if left.casefold() != right.casefold() and not is_noun:
+                turned = f"{_cased(right, left)} {swap} {left[:1].lower()}{left[1:]}"
+                yield Written(place, turned, "order", left, right)
+                break
 
 
 def _form(before: str, part: str, category: str, value: str, other: str, lexicon: Lexicon) -> str | None:

@@ -28,6 +28,7 @@ from app.store.models import Caption, CurrentVerdict, Embedding, Event, Image, J
 from app.store.reads.data_sets import mined_numbers
 from app.store.reads.queue import next_items
 from clipcore.mining import topk
+from clipcore.mining.duplicates import WIDTH
 from worker.context import JobContext
 from worker.embed import _kept, remember
 
@@ -209,7 +210,7 @@ def test_fingerprints_are_taken_once_and_go_with_the_picture(desk, monkeypatch):
     media = MediaStore(desk.settings.resolved_media_url)
     with desk.database.reading() as session:
         hashes = session.scalars(select(Image.sha256)).all()
-    assert all(len(media.get(fingerprint_key(h))) == 200 for h in hashes)
+    assert all(len(media.get(fingerprint_key(h))) == WIDTH for h in hashes)
     monkeypatch.setattr(worker.fingerprints, "fingerprint", lambda picture: pytest.fail("taken again"))
     assert mine(desk).state == "finished"
     erase_picture(media, hashes[0])
