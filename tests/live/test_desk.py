@@ -29,7 +29,16 @@ from app.media.pictures import check_picture, keep_picture
 from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import Control, CurrentVerdict, DataSet, EmbeddingMap, Job, Suggestion, Verdict
+from app.store.models import (
+    Control,
+    CurrentVerdict,
+    DataSet,
+    EmbeddingMap,
+    Job,
+    SecondVote,
+    Suggestion,
+    Verdict,
+)
 from app.store.schema import migrate
 from tests.hostile_texts import HOSTILE
 
@@ -417,8 +426,10 @@ def test_a_desk_opened_before_the_search_ended_says_so_and_fills_by_itself(
 ) -> None:
     page = people["ana"]
     with server.database.transaction() as session:
-        opened = session.scalars(select(Suggestion.id).where(Suggestion.state.in_(("open", "waiting")))).all()
+        opened = session.scalars(select(Suggestion.id).where(Suggestion.state == "open")).all()
         session.execute(update(Suggestion).where(Suggestion.id.in_(opened)).values(state="retired"))
+        # what bo judged while all was asked twice is nobody's now
+        session.execute(update(SecondVote).where(SecondVote.state == "waiting").values(state="settled"))
         job = Job(kind="mine", queue="gpu", data_set_id=1, state="running", done=30, total=120, unit="items")
         session.add(job)
     page.goto(f"{server.address}/?view=focus")
@@ -493,13 +504,14 @@ def test_five_hundred_hostile_captions_are_text_in_every_view(
         "bulk-checks": check,
         "bulk-checks/plan?*": plan,
     }
+
+    def say(answer: Any) -> Any:
+        return lambda route: route.fulfill(
+            json=[] if answer is check and route.request.method == "GET" else answer
+        )
+
     for path, answer in answers.items():
-
-        def say(route: Any, answer: Any = answer) -> None:
-            is_list = answer is check and route.request.method == "GET"
-            route.fulfill(json=[] if is_list else answer)
-
-        page.route(f"**/api/data-sets/1/{path}", say)
+        page.route(f"**/api/data-sets/1/{path}", say(answer))
     page.route(
         "**/api/verdicts", lambda route: route.fulfill(json={"saved": [], "others": [], "remaining": 1})
     )
