@@ -54,7 +54,7 @@ from app.store.text import text_hash
 OPEN_PAGES, PANEL_EVERY_S = 200, 60.0
 PAGES = (("/api/data-sets/1/desk", PANEL_EVERY_S), ("/api/runs/1/events?after=0&limit=1000", 30.0))
 SAMPLE_S = 5.0
-KEPT_S = 4.0  # the server ends an unused connection after 5 s; a browser asks again when both do so at once
+KEPT_S = 2.0  # the server ends an unused connection after 5 s; a browser asks again when both do so at once
 PROCESSES = {"web": "app.web", "cpu": "-Q cpu", "search": "-Q search", "gpu": "-Q gpu"}
 GIVE_UP_S = 300.0
 

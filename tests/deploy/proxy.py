@@ -20,7 +20,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from test_compose import free_port, resolved
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from servers import free_port  # lies beside the benchmarks
+from test_compose import resolved
 
 from app.actions.accounts import add_person
 from app.settings import Settings
@@ -99,13 +101,15 @@ def main() -> int:
 def proxy(folder: Path, port: int, web_port: int, log: Any) -> subprocess.Popen[bytes]:
     """The service's own command; as nobody with its one capability, because a root's would be trusted by the machine."""
     (folder / "caddy").mkdir()
-    command = [
-        {"web:7860": f"127.0.0.1:{web_port}", "localhost": f"https://localhost:{port}"}.get(word, word)
-        for word in resolved()["services"]["proxy"]["command"]
-    ]
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder / "caddy"), "XDG_DATA_HOME": str(folder)}
+    service = resolved()["services"]["proxy"]
+    shutil.copy(ROOT / "Caddyfile", folder)
+    command = [word.replace("/etc/caddy", str(folder)) for word in service["command"]]
+    here = {"NEARMISS_SITE": f"https://localhost:{port}", "NEARMISS_WEB": f"127.0.0.1:{web_port}"}
+    assert service["environment"].keys() == here.keys()
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder / "caddy"), "XDG_DATA_HOME": str(folder)} | here
     shutil.chown(folder / "caddy", "nobody")
     folder.chmod(0o755)
+    (folder / "Caddyfile").chmod(0o644)
     nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
     nobody += ["--inh-caps=+net_bind_service", "--ambient-caps=+net_bind_service"]
     return subprocess.Popen([*nobody, *command], env=env, stdout=log, stderr=log, cwd=folder / "caddy")

@@ -9,8 +9,8 @@ capabilities and the read-only root are not covered here.
 import csv
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +19,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from servers import free_port
 from sqlalchemy import create_engine, text
 
 from app.demo.openmoji import drawings, rasterise
@@ -65,12 +66,6 @@ def services() -> dict:
     return resolved()["services"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_passwords_are_demanded():
     env = {k: v for k, v in os.environ.items() if k not in SECRETS}
     command = [str(COMPOSE), "--env-file", os.devnull, "config", "-q"]
@@ -78,28 +73,51 @@ def test_passwords_are_demanded():
     assert done.returncode != 0 and "set POSTGRES_PASSWORD in .env" in done.stderr
 
 
-def test_services_are_closed_and_only_the_page_is_published_on_loopback(services):
+def test_only_the_page_is_published_on_loopback_and_the_proxy_everywhere(services):
     published = {name: s["ports"] for name, s in services.items() if s.get("ports")}
     assert set(published) == {"proxy", "web"} and {p["host_ip"] for p in published["web"]} == {"127.0.0.1"}
     assert {p["target"] for p in published["proxy"]} == {80, 443}
-    for name in [*OURS, "proxy"]:
-        service = services[name]
-        assert service["read_only"] and service["cap_drop"] == ["ALL"], name
-        assert "no-new-privileges:true" in service["security_opt"], name
-    for name in (n for n in OURS if n.startswith("worker")):
+
+
+@pytest.mark.parametrize("name", [*OURS, "proxy"])
+def test_a_service_has_a_read_only_root_no_capabilities_and_limits(services, name):
+    service = services[name]
+    assert service["read_only"] and service["tmpfs"] == ["/tmp"] and service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+    assert service["security_opt"] == ["no-new-privileges:true"] and service["pids_limit"] == 2048
+    assert "user" not in service  # the image's own, 10001
+    assert not service.get("privileged") and service.get("network_mode") is None
+
+
+def test_a_job_has_two_minutes_to_be_saved_and_what_stays_is_watched(services):
+    for name in (n for n in OURS if n != "migrate"):
         assert services[name]["stop_grace_period"] == "2m0s" and services[name]["healthcheck"], name
+        assert services[name]["restart"] == "unless-stopped", name
+    assert services["migrate"]["restart"] == "no" and services["web"]["mem_limit"] == str(4 << 30)
+
+
+def test_a_gpu_is_reserved_for_those_who_train_on_it(services):
     for name in ("worker-gpu", "worker-remote"):
-        assert services[name]["shm_size"] and services[name]["deploy"]["resources"]["reservations"], name
+        device = services[name]["deploy"]["resources"]["reservations"]["devices"][0]
+        assert device["driver"] == "nvidia" and services[name]["shm_size"], name
+    assert all("deploy" not in services[name] for name in OURS if name not in ("worker-gpu", "worker-remote"))
+
+
+def test_database_and_broker_keep_what_they_have_and_ask_for_a_password(services):
     broker = services["broker"]["command"]
-    assert (
-        "--requirepass" in broker
-        and "noeviction" in broker
-        and broker[broker.index("--appendonly") + 1] == "yes"
-    )
+    assert "--requirepass" in broker and "noeviction" in broker
+    assert broker[broker.index("--appendonly") + 1] == "yes"
     for name in ("postgres", "broker"):
         assert services[name]["volumes"][0]["type"] == "volume" and services[name]["healthcheck"], name
-    gpu = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
-    assert gpu["driver"] == "nvidia" and services["worker-gpu"]["shm_size"]
+        assert services[name]["security_opt"] == ["no-new-privileges:true"], name
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
+def test_the_proxys_file_is_valid_for_a_site(tmp_path):
+    env = {**os.environ, "NEARMISS_SITE": "nearmiss.example.org", "HOME": str(tmp_path)}
+    command = ["caddy", "validate", "--config", str(ROOT / "Caddyfile"), "--adapter", "caddyfile"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_dockerfile_passes_the_linter():
@@ -234,11 +252,9 @@ def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stac
     migrated = stack.run("migrate")
     assert migrated.returncode == 0, migrated.stderr
     stack.start("web", stack.port)
-    for name in ("worker-cpu", "worker-search", "worker-train-cpu"):
+    workers = ("worker-cpu", "worker-search", "worker-train-cpu")
+    for name in workers:
         stack.start(name)
-    wait(stack, "the page", lambda: stack.healthy("web", stack.port))
-    for name in ("worker-cpu", "worker-search", "worker-train-cpu"):
-        wait(stack, name, lambda name=name: stack.healthy(name))
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     with (pictures / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
@@ -249,6 +265,10 @@ def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stac
             table.writerow([drawing.key, drawing.caption, "held_out" if i >= 32 else "train"])
     adding = ["nearmiss", "add-model", "demo:openmoji-tiny", "--name", "base"]
     assert subprocess.run(adding, env=stack.environment("web"), cwd=stack.data).returncode == 0
+    # asked by the page's route until all are there: a check is a process that takes seconds from those that start
+    wait(stack, "web and workers", lambda: len(ask(stack, "/api/workers")) == len(workers))
+    for name in ("web", *workers):
+        assert stack.healthy(name, stack.port if name == "web" else None), f"{name}\n{stack.told()}"
     ask(stack, "/api/data-sets", {"name": "pictures", "source": str(pictures)})
     wait(stack, "the import", lambda: ask(stack, "/api/data-sets")[0]["num_pairs"] == 40)
     values = {"epochs": 2, "batch": {"size": 16}}
