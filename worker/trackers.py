@@ -56,8 +56,9 @@ class Trackers:
         except Exception as error:
             return self._left_out(name, error)
 
-    def _left_out(self, name: str, error: Exception) -> None:
+    def _left_out(self, name: str, error: Exception) -> Any:
         self._log(f"{name} is left out of the rest of this run: {type(error).__name__}: {error}")
+        return None
 
 
 def _tensorboard(folder: Path, from_step: int) -> Any:
