@@ -35,11 +35,20 @@ class ShardPicture:
     member: str
 
     def __call__(self) -> bytes:
+        return self.part(0, self.size)
+
+    def part(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` of the picture. Raises OSError where the shard has fewer."""
         files, path = fsspec.core.url_to_fs(self.url)
-        content: bytes = files.cat_file(path, start=self.offset, end=self.offset + self.size)
-        if len(content) != self.size:
+        content: bytes = files.cat_file(path, start=self.offset + start, end=self.offset + end)
+        if len(content) != end - start:
             raise OSError(f"{self} is cut off: the shard changed since it was indexed")
         return content
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the shard is a file of this machine."""
+        return "://" not in self.url or self.url.startswith("file://")
 
     def __str__(self) -> str:
         return f"{self.member} in {self.url}"

@@ -7,7 +7,8 @@ Groups have a leader and no chains: each member is near its leader, so likeness 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ AT_FIGURE = 8 + 192  # where the figure begins
 WIDTH = AT_FIGURE + figure.BYTES  # bytes of a fingerprint
 NEAR_BITS = 2  # of 64
 NEAR_COLOUR = 6  # of 255, at any of the 64 places and three channels
-PROBES = 4  # 16-bit quarters of the hash: with at most 2 bits of difference two quarters are equal
+PAIRS = tuple(
+    combinations(range(4), 2)
+)  # of 16-bit quarters of the hash: where 2 bits differ, two quarters are equal
+SHELF = 2_000  # pictures looked at behind one key; alone one blank quarter would gather a set of drawings
 
 
 def fingerprint(picture: Any) -> Bytes:
@@ -50,8 +54,10 @@ def hash_similarity(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDA
 def near(fingerprint_NF: Bytes, first_S: Ints, second_S: Ints) -> NDArray[np.bool_]:
     """Whether two pictures are near duplicates [S]: hash and colours."""
     alike = hash_similarity(fingerprint_NF, first_S, second_S) >= 1 - NEAR_BITS / 64
-    a, b = (fingerprint_NF[x, 8:AT_FIGURE].astype(np.int16) for x in (first_S, second_S))
-    return alike & (np.abs(a - b).max(axis=1) <= NEAR_COLOUR)
+    at = np.flatnonzero(alike)  # few, and their colours are most of the bytes
+    a, b = (fingerprint_NF[x[at], 8:AT_FIGURE].astype(np.int16) for x in (first_S, second_S))
+    alike[at] = np.abs(a - b).max(axis=1) <= NEAR_COLOUR
+    return alike
 
 
 def image_groups(hashes: Sequence[str], fingerprint_NF: Bytes | None = None) -> Ints:
@@ -67,14 +73,14 @@ def image_groups(hashes: Sequence[str], fingerprint_NF: Bytes | None = None) -> 
         raise ClipcoreError(
             f"fingerprints are {fingerprint_NF.shape} for {len(hashes)} images; give {WIDTH} bytes each"
         )
-    quarters = fingerprint_NF[:, :8].reshape(len(hashes), PROBES, 2)
-    shelves: dict[tuple[int, bytes], list[int]] = {}
+    shelves: dict[tuple[int, int, bytes], list[int]] = {}
     for i in range(len(hashes)):
         if leader_N[i] != i:
             leader_N[i] = leader_N[leader_N[i]]
             continue
-        keys = [(q, quarters[i, q].tobytes()) for q in range(PROBES)]
-        known = np.array(sorted({x for key in keys for x in shelves.get(key, ())[:200]}), dtype=np.int64)
+        keys = list(_keys(fingerprint_NF[i]))
+        around = [(light + step, n, key) for light, n, key in keys for step in (-1, 0, 1)]
+        known = np.array(sorted({x for key in around for x in shelves.get(key, ())[:SHELF]}), dtype=np.int64)
         if len(known):
             close = known[near(fingerprint_NF, known, np.full(len(known), i))]
             if len(close):
@@ -83,6 +89,14 @@ def image_groups(hashes: Sequence[str], fingerprint_NF: Bytes | None = None) -> 
         for key in keys:
             shelves.setdefault(key, []).append(i)
     return leader_N
+
+
+def _keys(print_F: Bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(lightness in steps that near duplicates never differ by more than one of, which quarters, their bits)."""
+    light = int(print_F[8:AT_FIGURE].mean()) // (NEAR_COLOUR + 1)
+    bits = print_F[:8].tobytes()
+    for n, (a, b) in enumerate(PAIRS):
+        yield light, n, bits[2 * a : 2 * a + 2] + bits[2 * b : 2 * b + 2]
 
 
 def caption_groups(captions: Sequence[str]) -> Ints:

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clipcore.mining import figure
+from clipcore.mining.duplicates import AT_FIGURE, NEAR_COLOUR, WIDTH, image_groups
 from clipcore.mining.grounding import Grounding
 from clipcore.mining.lexical import CaptionWords
 
@@ -68,3 +69,16 @@ def test_a_caption_that_says_no_more_is_entailed_and_a_denial_or_another_order_i
     own, other = np.array([0, 0, 0, 0, 1]), np.array([1, 2, 3, 4, 0])
     assert said.entailed(own, other).tolist() == [1, 0, 0, 0, 0]
     assert said.reordered(own, other).tolist() == [0, 1, 0, 0, 0]
+
+
+def test_near_duplicates_are_found_however_many_other_pictures_share_their_blank_parts():
+    rng = np.random.default_rng(0)
+    prints = np.zeros((1_501, WIDTH), np.uint8)
+    prints[:, 4:8] = rng.integers(0, 255, (1_501, 4))  # the upper half is blank in all of them
+    prints[:, 8:] = 128
+    prints[-1] = prints[1_000]
+    prints[-1, 4] ^= 1
+    prints[-1, 6] ^= 1  # a bit in each of the other quarters: only the blank ones are equal
+    prints[-1, 8:AT_FIGURE] += NEAR_COLOUR  # and lighter, up to the next step
+    leaders = image_groups([str(n) for n in range(1_501)], prints)
+    assert leaders[-1] == 1_000 and (leaders[:-1] == np.arange(1_500)).all()

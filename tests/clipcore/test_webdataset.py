@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_training import config, labels
 
-from clipcore import ClipcoreError, FineTuneData, fine_tune
+from clipcore import ClipcoreError, Example, FineTuneData, fine_tune
 from clipcore.events import Finished
+from clipcore.identical import identical_images
 from clipcore.pictures import open_image
-from clipcore.shards import expand_braces
+from clipcore.shards import ShardPicture, expand_braces
 
 
 def picture(k):
@@ -248,3 +249,28 @@ def test_processes_decode_shards(shards, tmp_path):
     settings = config(tmp_path, batch={"size": 8, "workers": 1}, max_steps=2)
     events = list(fine_tune(settings, data, labels(data), folder=tmp_path / "run"))
     assert isinstance(events[-1], Finished) and events[-1].checkpoint is not None
+
+
+def test_the_same_picture_in_two_shards_is_known_as_one_without_reading_the_others(tmp_path, monkeypatch):
+    same = png(0)
+    for shard in range(2):
+        with webdataset.TarWriter(str(tmp_path / f"{shard}.tar")) as writer:
+            writer.write({"__key__": f"same{shard}", "png": same, "txt": f"twice {shard}"})
+            for n in range(3):
+                more = png(10 * shard + n + 1) + bytes(n + 1)  # of another length
+                writer.write({"__key__": f"{shard}{n}", "png": more, "txt": f"once {shard} {n}"})
+            tail = same[:-1] + bytes([same[-1] ^ (shard + 1)])  # as long, and another end
+            writer.write({"__key__": f"other{shard}", "png": tail, "txt": f"other {shard}"})
+    data = FineTuneData.from_webdataset(f"{tmp_path}/{{0..1}}.tar")
+    read = []
+    whole = ShardPicture.__call__
+    monkeypatch.setattr(ShardPicture, "__call__", lambda self: read.append(self.member) or whole(self))
+    assert set(identical_images(data.train)) == {"same0", "same1"}
+    assert sorted(read) == ["same0.png", "same1.png"]
+
+
+def test_a_picture_in_a_shard_behind_a_network_is_not_fetched_to_be_compared():
+    far = ShardPicture("s3://bucket/s.tar", 0, 100, "a.png")
+    assert not far.is_local and ShardPicture("/data/s.tar", 0, 1, "a").is_local
+    pairs = [Example("a", "c", far, "one"), Example("b", "d", far, "two")]
+    assert identical_images(pairs) == {}

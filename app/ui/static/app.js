@@ -20,8 +20,14 @@ const VIEWS = {
 
 function chooser(root) {
   const select = h("select", { "aria-label": "Data set", onchange: () => choose(Number(select.value)) });
+  let shown = "";
   fill(root, select);
-  onDataSets((set) => fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name))));
+  onDataSets((set) => {
+    const now = JSON.stringify([set?.id, state.dataSets.map((s) => [s.id, s.name])]);
+    if (now === shown) return; // the list is asked for often, and somebody may just be choosing
+    shown = now;
+    fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name)));
+  });
 }
 
 function showRun(run) {
