@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
+from kombu.connection import Connection
 
 
 class Patient(Celery):
