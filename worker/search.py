@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from celery import Celery
 from celery.signals import worker_ready
 from sqlalchemy import select
 
@@ -26,11 +25,12 @@ from app.store.database import Database
 from app.store.models import Model
 from app.store.reads.embeddings import newest_embedding
 from worker.models import model_config
+from worker.patient import Patient
 
 EXPIRES_S = 60
 log = logging.getLogger(__name__)
 settings = get_settings()
-app = Celery("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
+app = Patient("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
 app.conf.update(
     task_serializer="json",
     result_serializer="json",

@@ -27,6 +27,7 @@ const KEY = "nearmiss.view";
 const RECENT = 60; // verdicts that the rate looks back on
 const OWN_KEYS = "button.nm-button, button.nm-answer"; // reached by Tab, Enter and Space press them
 const PATIENCE = 300; // milliseconds that a view may take before the page says what it waits for
+const PATIENT_SEARCH = 5000; // milliseconds that Explore may take to show its field
 const SOON = 2000; // milliseconds until an empty desk looks again while a job runs
 const LATER = 20000; // and while none does
 const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
@@ -177,9 +178,14 @@ class Desk {
   }
 
   search() {
-    const tab = [...document.querySelectorAll("button[role=tab]")].find((one) => /browse|explore/i.test(one.textContent));
-    tab?.click();
-    requestAnimationFrame(() => [...document.querySelectorAll("input[type=search]")].find((input) => input.checkVisibility?.())?.focus());
+    document.querySelector('button[role=tab][data-tab-id="explore"]')?.click();
+    const until = performance.now() + PATIENT_SEARCH;
+    const wait = () => {
+      const input = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility?.());
+      if (input) input.focus();
+      else if (performance.now() < until) requestAnimationFrame(wait); // Explore loads when it is first seen
+    };
+    wait();
   }
 
   key(event) {
