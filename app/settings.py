@@ -82,6 +82,14 @@ class Settings(BaseSettings):
         ge=0,
         description="days after which `nearmiss gc` takes checkpoints of runs that stopped",
     )
+    keep_results_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="days after which `nearmiss gc` takes the weights of finished runs that nothing holds; 0: never",
+    )
+    keep_best_results: int = Field(
+        default=3, ge=0, description="how many runs of a data set keep their weights for being the best"
+    )
     quota_gb: float = Field(
         default=0.0, ge=0, description="what media and runs may hold before no run starts; 0: no limit"
     )

@@ -12,6 +12,7 @@ submits to the next task's picture painted, the same drawings.
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from playwright.sync_api import Page, sync_playwright
 from result import ROOT, write_result
 from sqlalchemy import func, select, text
@@ -37,12 +39,26 @@ from sqlalchemy import func, select, text
 sys.path.insert(0, str(ROOT))
 from app.actions.add_model import add_model
 from app.actions.credentials import issue
+from app.demo import BASE_MODEL
 from app.demo.openmoji import drawings, rasterise
+from app.media.maps import put_map
 from app.media.pictures import check_picture, keep_picture
 from app.media.store import MediaStore
+from app.media.vectors import put_vectors
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import Caption, Control, DataSet, Image, Pair, PersonRow, Suggestion, Verdict
+from app.store.models import (
+    Caption,
+    Control,
+    DataSet,
+    Embedding,
+    EmbeddingMap,
+    Image,
+    Pair,
+    PersonRow,
+    Suggestion,
+    Verdict,
+)
 from app.store.schema import migrate
 from app.store.text import text_hash
 from app.store.words import index_words
@@ -87,6 +103,7 @@ def main() -> None:
         **{name: sqlite[name] for name in ("key_to_paint_p50_ms", "key_to_paint_p95_ms")},
         "first_page_p95_ms": sqlite["first_page_p95_ms"],
         "whole_page_p95_ms": sqlite["whole_page_p95_ms"],
+        **{name: sqlite[name] for name in ("search_text_p95_ms", "search_image_p95_ms")},
         "verdict_p95_ms_50_annotators": sqlite["verdict_p95_ms"],
         "errors": sqlite["errors"] + postgres["errors"],
         "lost": sqlite["lost"] + postgres["lost"],
@@ -111,7 +128,7 @@ def desk(home: Path, url: str, num_pairs: int, load_s: float) -> dict[str, Any]:
     env = {"NEARMISS_HOME": str(home), "NEARMISS_PORT": str(port), "NEARMISS_DEMO": "false"}
     env |= {"NEARMISS_DATABASE_URL": url} if url else {}
     with started(env, f"http://127.0.0.1:{port}") as address:
-        found = browse(address) | lists(address)
+        found = browse(address) | lists(address) | meaning(address)
         ledger, times, errors = asyncio.run(load(address, load_s, people(database)))
     with database.reading() as session:
         known = set(session.scalars(select(Verdict.uuid))) | set(session.scalars(select(Control.uuid)))
@@ -160,7 +177,7 @@ def fill(database: Database, num_pairs: int) -> None:
         session.add(
             DataSet(id=1, name="large", num_images=num_pairs, num_captions=num_pairs, num_pairs=num_pairs)
         )
-        add_model(session, name="tiny", location="local-dir:tiny")
+        add_model(session, name="tiny", location="demo:openmoji-tiny")
 
     def rows(start: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         span = (
@@ -192,12 +209,38 @@ def fill(database: Database, num_pairs: int) -> None:
         with database.transaction() as session:
             for table in ("images", "captions", "pairs", "suggestions"):
                 session.execute(text(f"select setval('{table}_id_seq', (select max(id) from {table}))"))
+    keep_vectors(database, store, min(num_pairs, 200_000))
     indexed = 1
     while indexed:
         with database.transaction() as session:
             indexed = index_words(session)
     with database.engine.begin() as connection:
         connection.execute(text("analyze"))
+
+
+def keep_vectors(database: Database, store: MediaStore, num_images: int) -> None:
+    """Random directions as the images' embeddings by the demo's model, and a map of at most 100,000 of them."""
+    rng = np.random.default_rng(0)
+    ids = np.arange(1, num_images + 1)
+    dimensions = json.loads((BASE_MODEL / "open_clip_config.json").read_text())["model_cfg"]["embed_dim"]
+    vectors = rng.standard_normal((num_images, dimensions), np.float32)
+    key = put_vectors(store, ids, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    mapped = ids[:100_000]
+    centres = rng.uniform(-0.8, 0.8, (12, 2))[mapped % 12]
+    x, y = (centres + rng.normal(0, 0.07, (len(mapped), 2))).T
+    columns = {
+        "id": mapped,
+        "x": x,
+        "y": y,
+        "score": rng.uniform(-0.2, 0.6, len(mapped)),
+        "cluster": mapped % 12,
+    }
+    points = put_map(store, columns)
+    with database.transaction() as session:
+        one = {"data_set_id": 1, "model_id": 1}
+        nums = {"num_images": num_images, "num_captions": 0}
+        session.add(Embedding(**one, image_key=key, caption_key=key, **nums))
+        session.add(EmbeddingMap(**one, key=points, num_images=len(mapped)))
 
 
 def suggestion(i: int, rng: random.Random, num_pairs: int) -> dict[str, Any]:
@@ -265,6 +308,7 @@ def browse(address: str) -> dict[str, Any]:
         thumbnails = 1000 * (time.monotonic() - began)
         times = keys(page)
         browser.close()
+        mapped = map_frames(playwright, address)
     questions, wholes = ([first[name] for first in firsts] for name in ("question_ms", "whole_ms"))
     return {
         "key_to_paint_p50_ms": round(statistics.median(times), 1),
@@ -275,6 +319,7 @@ def browse(address: str) -> dict[str, Any]:
         "whole_page_p50_ms": round(statistics.median(wholes), 1),
         "whole_page_p95_ms": percentile(wholes, 95),
         "thumbnails_shown_ms": round(thumbnails, 1),
+        **mapped,
     }
 
 
@@ -303,6 +348,62 @@ def first_page(browser: Any, address: str) -> dict[str, float]:
     page.wait_for_function("window.nmFirst.whole_ms", timeout=60_000)
     found: dict[str, float] = page.evaluate("window.nmFirst")
     context.close()
+    return found
+
+
+FRAMES = """
+window.nmFrames = [];
+window.nmWatch = true;
+let before = performance.now();
+const frame = () => {
+  const now = performance.now();
+  nmFrames.push(now - before);
+  before = now;
+  if (nmWatch) requestAnimationFrame(frame);
+};
+requestAnimationFrame(frame);
+"""
+
+
+def map_frames(playwright: Any, address: str) -> dict[str, Any]:
+    """The map of 100,000 points: until it is drawn, and milliseconds a frame while it is dragged and zoomed.
+
+    Without a graphics card Chromium's SwiftShader draws on the processor; `map_renderer` says what drew.
+    """
+    software = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=software)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(address)
+    page.wait_for_selector("#nm-explore .nm-card")
+    began = time.monotonic()
+    page.get_by_role("button", name="Map", exact=True).click()
+    page.wait_for_selector(".nm-map-canvas[data-drawn]")
+    found: dict[str, Any] = {"map_first_draw_ms": round(1000 * (time.monotonic() - began), 1)}
+    page.wait_for_timeout(2000)  # the index of places is made beside it
+    box = page.locator(".nm-map-canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def frames(name: str) -> None:
+        times: list[float] = page.evaluate("() => { window.nmWatch = false; return window.nmFrames; }")
+        found[f"map_{name}_frame_p50_ms"] = round(statistics.median(times), 1)
+        found[f"map_{name}_frame_p95_ms"] = percentile(times, 95)
+
+    page.evaluate(FRAMES)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(40):
+        page.mouse.move(x + 4 * step, y + step)
+    page.mouse.up()
+    frames("pan")
+    page.evaluate(FRAMES)
+    for _ in range(20):
+        page.mouse.wheel(0, -40)
+    frames("zoom")
+    found["map_renderer"] = page.evaluate("""() => {
+      const gl = document.createElement("canvas").getContext("webgl");
+      return gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info").UNMASKED_RENDERER_WEBGL);
+    }""")
+    browser.close()
     return found
 
 
@@ -346,6 +447,38 @@ def lists(address: str) -> dict[str, float]:
                 client.get(path).raise_for_status()
                 times.append(1000 * (time.perf_counter() - began))
             found[name] = percentile(times, 95)
+    return found
+
+
+def meaning(address: str) -> dict[str, float]:
+    """Milliseconds of searches by meaning as Explore asks them, the demo's model warm: words, and an image of the set."""
+    words = ("dog", "red house", "a small ship", "old lamp", "green tree")
+    asked = {
+        "text": [{"q": f"{words[at % 5]} {at}"} for at in range(30)],
+        "image": [{"image_id": 7 * at + 1} for at in range(30)],
+    }
+    found = {}
+    with httpx.Client(base_url=address, timeout=60) as client:
+
+        def search(query: dict[str, Any]) -> float:
+            began = time.perf_counter()
+            answer = (
+                client.get("/api/data-sets/1/search", params=query | {"limit": 300}).raise_for_status().json()
+            )
+            took = 1000 * (time.perf_counter() - began)
+            if answer["note"] or len(answer["items"]) != 300:
+                raise SystemExit(f"{query} was not searched by meaning: {answer['note']}")
+            return took
+
+        give_up = time.monotonic() + 60
+        while client.get("/api/data-sets/1/search", params={"q": "dog"}).json()["note"]:
+            if time.monotonic() > give_up:
+                raise SystemExit("the search worker does not answer")
+            time.sleep(1)
+        for kind, queries in asked.items():
+            times = [search(query) for query in queries]
+            found[f"search_{kind}_p50_ms"] = round(statistics.median(times), 1)
+            found[f"search_{kind}_p95_ms"] = percentile(times, 95)
     return found
 
 

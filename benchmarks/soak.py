@@ -326,17 +326,24 @@ class Soak:
         time.sleep(max(0.0, back_at - time.monotonic()))
         service.start()
         back = time.monotonic()
-        while time.monotonic() < back + GIVE_UP_S:
+        missing = "the page"
+        while missing and time.monotonic() < back + GIVE_UP_S:
             try:
                 job_id = job_id or self._export()
                 state = self.admin.get(f"/api/jobs/{job_id}").raise_for_status().json()["state"]
                 if state == "failed":
                     raise RuntimeError(f"the export failed after an outage of the {name}")
-                if state == "finished" and self.last_saved > back and self.num_workers() == 3:
-                    break
-            except httpx.HTTPError:
-                pass
+                seen = {
+                    f"the export is {state}": state == "finished",
+                    "no verdict was saved": self.last_saved > back,
+                    f"{(num := self.num_workers())} of 3 workers are seen": num == 3,
+                }
+                missing = next((what for what, true in seen.items() if not true), "")
+            except httpx.HTTPError as error:
+                missing = f"the page does not answer: {error!r}"
             time.sleep(0.25)
+        if missing:
+            self.errors.append(f"the {name} was back and {missing} for {GIVE_UP_S:.0f} s")
         took = time.monotonic() - back
         self.recovery_s[name].append(round(took, 1))
         print(

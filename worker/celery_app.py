@@ -7,7 +7,6 @@ import os
 import socket
 from typing import Any
 
-from celery import Celery
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
 from app.jobs import presence
@@ -15,10 +14,11 @@ from app.jobs.reconcile import Reconciler
 from app.jobs.send import RUN_JOB
 from app.settings import get_settings
 from app.store.database import Database
+from worker.patient import Patient
 from worker.supervise import Supervisor
 
 settings = get_settings()
-app = Celery("nearmiss", broker=settings.resolved_broker_url)
+app = Patient("nearmiss", broker=settings.resolved_broker_url)
 app.conf.update(
     task_serializer="json",
     accept_content=["json"],

@@ -69,11 +69,12 @@ def _judged(session: Session, data_set_id: int) -> list[tuple[int, int, dict[str
 
 
 def _complete(signals: dict[str, Any]) -> bool:
-    return all(name in signals for name in SIGNALS)
+    """A written negative has none; a signal newer than the suggestion is 0 below, which says nothing."""
+    return bool(signals)
 
 
 def _table(signals: list[dict[str, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[one[name] for name in SIGNALS] for one in signals], dtype=np.float64)
+    return np.array([[one.get(name, 0.0) for name in SIGNALS] for one in signals], dtype=np.float64)
 
 
 def _rows(ids: list[int], ranking: Ranking) -> list[dict[str, Any]]:

@@ -36,7 +36,11 @@ class RunFolder:
         if isinstance(event, Started):
             self._forget_after(event.resumed_from)
             self._trackers = Trackers(
-                self.path, name=self._name, config_yaml=self._config_yaml, from_step=event.resumed_from
+                self.path,
+                name=self._name,
+                config_yaml=self._config_yaml,
+                from_step=event.resumed_from,
+                log=self.log,
             )
             self.log(
                 f"{'resumed from step' if event.resumed_from else 'started at step'} {event.resumed_from}"

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from celery import Celery
 from celery.signals import worker_ready
 from sqlalchemy import select
 
@@ -26,11 +25,12 @@ from app.store.database import Database
 from app.store.models import Model
 from app.store.reads.embeddings import newest_embedding
 from worker.models import model_config
+from worker.patient import Patient
 
 EXPIRES_S = 60
 log = logging.getLogger(__name__)
 settings = get_settings()
-app = Celery("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
+app = Patient("nearmiss-search", broker=settings.resolved_broker_url, backend=settings.resolved_broker_url)
 app.conf.update(
     task_serializer="json",
     result_serializer="json",
@@ -54,7 +54,7 @@ def search(
 ) -> dict[str, Any]:
     """Image ids of the data set nearest to the text, the image, or a picture (base64), best first, with cosines."""
     with database.reading() as session:
-        row = newest_embedding(session, data_set_id)
+        row = newest_embedding(session, data_set_id, with_towers=image_id is None)
         model = None if row is None else session.get(Model, row.model_id)
     if row is None or model is None:
         return _nothing("the data set is not embedded yet: find suggestions first")
@@ -130,7 +130,7 @@ def _warm() -> None:
 
     try:
         with database.reading() as session:
-            row = newest_embedding(session)
+            row = newest_embedding(session, with_towers=True)
         if row is not None:
             _embed_text(row.model_id, "")
             _vectors(row.image_key)

@@ -1,6 +1,11 @@
-"""The same numbers for TensorBoard, where it is installed, and for Weights & Biases, where its environment asks for it."""
+"""The same numbers for TensorBoard, where it is installed, and for Weights & Biases, where its environment asks for it.
 
+A tracker is a guest: one that fails is left out with a line in the log, and the run goes on.
+"""
+
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +13,52 @@ from typing import Any
 class Trackers:
     """TensorBoard files beside the run with `pip install nearmiss[tracking]`; W&B when WANDB_PROJECT is set too."""
 
-    def __init__(self, folder: Path, *, name: str, config_yaml: str, from_step: int):
-        self._tensorboard = _tensorboard(folder / "tensorboard", from_step)
-        self._wandb = _wandb(folder, name, config_yaml)
+    def __init__(
+        self, folder: Path, *, name: str, config_yaml: str, from_step: int, log: Callable[[str], None] = print
+    ):
+        self._log = log
+        self._tensorboard = self._opened(
+            "TensorBoard", lambda: _tensorboard(folder / "tensorboard", from_step)
+        )
+        self._wandb = self._opened("W&B", lambda: _wandb(folder, name, config_yaml))
 
     def take(self, what: str, step: int, values: dict[str, float]) -> None:
         """Numbers of a step or an evaluation (`what`), under `what/NAME`."""
+        named = {f"{what}/{name}": value for name, value in values.items()}
         if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(f"{what}/{name}", value, step)
+            writer = self._tensorboard
+            try:
+                for name, value in named.items():
+                    writer.add_scalar(name, value, step)
+            except Exception as error:
+                self._tensorboard = self._left_out("TensorBoard", error)
         if self._wandb is not None:
-            self._wandb.log({f"{what}/{name}": value for name, value in values.items()}, step=step)
+            try:
+                self._wandb.log(named, step=step)
+            except Exception as error:
+                self._wandb = self._left_out("W&B", error)
 
     def close(self) -> None:
         """What was taken is written."""
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        for name, end in (
+            ("TensorBoard", self._tensorboard and self._tensorboard.close),
+            ("W&B", self._wandb and self._wandb.finish),
+        ):
+            try:
+                if end:
+                    end()
+            except Exception as error:
+                self._left_out(name, error)
+
+    def _opened(self, name: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except Exception as error:
+            return self._left_out(name, error)
+
+    def _left_out(self, name: str, error: Exception) -> Any:
+        self._log(f"{name} is left out of the rest of this run: {type(error).__name__}: {error}")
+        return None
 
 
 def _tensorboard(folder: Path, from_step: int) -> Any:
@@ -37,6 +70,7 @@ def _tensorboard(folder: Path, from_step: int) -> Any:
 
 
 def _wandb(folder: Path, name: str, config_yaml: str) -> Any:
+    """The W&B run; its id comes from the folder, so that a run which resumes goes on in the same one."""
     if not os.environ.get("WANDB_PROJECT"):
         return None
     try:
@@ -44,4 +78,5 @@ def _wandb(folder: Path, name: str, config_yaml: str) -> Any:
         import yaml
     except ImportError:
         return None
-    return wandb.init(dir=str(folder), name=name, config=yaml.safe_load(config_yaml), resume="allow")
+    id_ = hashlib.sha256(f"{folder.resolve()}\n{config_yaml}".encode()).hexdigest()[:16]
+    return wandb.init(dir=str(folder), id=id_, name=name, config=yaml.safe_load(config_yaml), resume="allow")

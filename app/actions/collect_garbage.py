@@ -15,12 +15,13 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.actions.keep_results import forget_result, is_kept, old_results, why_kept
 from app.errors import NearmissError, NotFound
 from app.jobs.states import OVER
 from app.media.pictures import THUMBNAILS_PX, original_key, thumbnail_key
 from app.media.store import MediaStore
 from app.settings import Settings
-from app.store.database import settings_of
+from app.store.database import after_commit, settings_of
 from app.store.models import Embedding, Event, Image, Job, Model, Run, Snapshot
 
 YOUNG_S = 24 * 3600.0  # such files may belong to work that has not written its rows yet
@@ -38,29 +39,40 @@ class Garbage:
 
 @dataclass(frozen=True)
 class RunDisk:
-    """Bytes of a run: what it resumes from, its result, and its folder on this machine."""
+    """Bytes of a run: what it resumes from, its result, and its folder on this machine.
+
+    `policy` says whether `nearmiss gc` will take its weights, and why not; empty without weights.
+    """
 
     run_id: int
     training_bytes: int
     result_bytes: int
     folder_bytes: int
+    kept: bool  # by a person
+    policy: str
 
 
 def find_garbage(session: Session) -> list[Garbage]:
     """Everything that `collect` would delete now; nothing is changed."""
     settings = settings_of(session)
     media = MediaStore(settings.resolved_media_url)
-    return [*_old_training(session, media, settings), *_unnamed(session, media)]
+    return [
+        *_old_training(session, media, settings),
+        *_old_results(session, media, settings),
+        *_unnamed(session, media),
+    ]
 
 
 def collect(session: Session, garbage: list[Garbage]) -> int:
-    """Deletes it; the bytes that became free."""
+    """Deletes it; the bytes that became free. Weights go once the rows that named them are committed."""
     settings = settings_of(session)
     media = MediaStore(settings.resolved_media_url)
     for one in garbage:
         if one.key.startswith("training/"):
             media.delete_below(one.key)
             shutil.rmtree(_folder(settings, one.key) / "checkpoints", ignore_errors=True)
+        elif one.key.startswith("runs/"):
+            _forget(session, media, _folder(settings, one.key), int(one.key.rsplit("-", 1)[-1]))
         else:
             media.delete(one.key)
     return sum(one.num_bytes for one in garbage)
@@ -76,7 +88,8 @@ def disk_of_run(session: Session, run_id: int) -> RunDisk:
     training = sum(size for _, size, _ in media.walk(f"training/run-{run_id}"))
     result = _size_of_folder(media, run.checkpoint_key) if run.checkpoint_key else 0
     folder = settings.home.resolve() / "runs" / f"run-{run_id}"
-    return RunDisk(run_id, training, result, _bytes_below(folder))
+    kept, policy = is_kept(session, run), _policy(session, run, settings) if run.checkpoint_key else ""
+    return RunDisk(run_id, training, result, _bytes_below(folder), kept, policy)
 
 
 def used_bytes(settings: Settings) -> int:
@@ -108,6 +121,46 @@ def _old_training(session: Session, media: MediaStore, settings: Settings) -> It
         if size:
             why = "finished" if state == "finished" else f"{state} for more than {days:g} days"
             yield Garbage(key, size, f"checkpoints to resume run {run_id}, which is {why}")
+
+
+def _old_results(session: Session, media: MediaStore, settings: Settings) -> Iterator[Garbage]:
+    """The weights of each run in the media store and in its folder, where the policy lets them go."""
+    for old in old_results(session):
+        folder = _folder(settings, f"run-{old.run_id}") / "checkpoint"
+        size = sum(media.size(key) for key in _only_of(session, media, old.run_id, old.checkpoint_key))
+        yield Garbage(f"runs/run-{old.run_id}", size + _bytes_below(folder), old.reason)
+
+
+def _forget(session: Session, media: MediaStore, folder: Path, run_id: int) -> None:
+    run = session.get_one(Run, run_id)
+    keys = _only_of(session, media, run_id, run.checkpoint_key)
+    forget_result(session, run_id)
+
+    def delete(_: object) -> None:
+        for key in keys:
+            media.delete(key)
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+
+    after_commit(session, delete)
+
+
+def _only_of(session: Session, media: MediaStore, run_id: int, folder_key: str) -> list[str]:
+    """The files that no other result has too: alike files, a tokenizer's say, are stored once."""
+    others = session.scalars(select(Run.checkpoint_key).where(Run.checkpoint_key != "", Run.id != run_id))
+    shared: set[str] = set()
+    for other in others:
+        if other == folder_key:
+            return []  # the same result twice, to the bit
+        shared.update(media.manifest(other).values() if media.exists(other) else ())
+    own = [folder_key, *media.manifest(folder_key).values()] if media.exists(folder_key) else []
+    return [key for key in dict.fromkeys(own) if key not in shared]
+
+
+def _policy(session: Session, run: Run, settings: Settings) -> str:
+    if why := why_kept(session, run):
+        return f"weights stay: {why}"
+    days = settings.keep_results_days
+    return f"weights go {days:g} days after the end" if days else "weights stay: no retention is set"
 
 
 def _unnamed(session: Session, media: MediaStore) -> Iterator[Garbage]:

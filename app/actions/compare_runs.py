@@ -15,7 +15,7 @@ from app.media.store import MediaStore
 from app.store.database import settings_of
 from app.store.models import Event, Model, Run, Snapshot
 from app.store.reads.runs import get_run
-from clipcore.config import FineTuneConfig
+from clipcore.config import FineTuneConfig, Use
 from clipcore.interval import paired_interval
 
 MOST_RUNS = 6
@@ -74,12 +74,16 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side, the first being what the others are held against; `notes` are sentences of caution."""
+    """Runs side by side, the first being what the others are held against; `notes` are sentences of caution.
+
+    `conclusion` is what the arms of a controlled comparison say together; empty where they are not all measured.
+    """
 
     runs: list[ComparedRun]
     config: list[Difference]
     gains: list[Gain]
     notes: list[str]
+    conclusion: str
 
 
 def compare_runs(session: Session, *, run_ids: Sequence[int]) -> Comparison:
@@ -108,11 +112,16 @@ def compare_runs(session: Session, *, run_ids: Sequence[int]) -> Comparison:
         )
         for (run, job), config in zip(found, configs, strict=True)
     ]
+    arms = {config.labels.use: run.id for run, config in zip(runs, configs, strict=True)}
+    controlled = len(runs) == len(arms) == 3 and len({run.experiment for run in runs} | {None}) == 2
+    between = [(arms["given"], arms["sham"])] if controlled else []
+    gains = _gains(session, store, runs, between)
     return Comparison(
         runs=columns,
         config=_differences(configs),
-        gains=_gains(session, store, runs),
+        gains=gains,
         notes=_notes(runs, tables),
+        conclusion=_conclusion(gains, arms) if controlled else "",
     )
 
 
@@ -168,14 +177,17 @@ def _curve(session: Session, run: Run) -> list[list[float]]:
     return [[part[-1][0], round(sum(p[1] for p in part) / len(part), 5)] for part in parts]
 
 
-def _gains(session: Session, store: MediaStore, runs: Sequence[Run]) -> list[Gain]:
-    """Each run against its base, then each further run against the first."""
+def _gains(
+    session: Session, store: MediaStore, runs: Sequence[Run], between: Sequence[tuple[int, int]] = ()
+) -> list[Gain]:
+    """Each run against its base, then each further run against the first, then the ids of `between`."""
     before = {run.id: _queries(session, store, run, "before") for run in runs}
     after = {run.id: _queries(session, store, run, "after") for run in runs}
     pairs: list[tuple[int, int | None, Any, Any]] = [
         (run.id, None, before[run.id], after[run.id]) for run in runs
     ]
     pairs += [(run.id, runs[0].id, after[runs[0].id], after[run.id]) for run in runs[1:]]
+    pairs += [(run, against, after[against], after[run]) for run, against in between]
     return [_gain(run, against, a, b) for run, against, a, b in pairs if a is not None and b is not None]
 
 
@@ -200,6 +212,29 @@ def _gain(run_id: int, against: int | None, first: dict[str, Any], second: dict[
     gain, low, high = paired_interval(table[:, 0], table[:, 1], table[:, 2].astype(int).tolist())
     known = low == low
     return Gain(run_id, against, gain, low if known else None, high if known else None, len(rows))
+
+
+def _conclusion(gains: Sequence[Gain], arms: dict[Use, int]) -> str:
+    """Verdicts help when they beat both no labels and as many random ones; one seed is one seed."""
+    found = {(gain.run_id, gain.against): gain for gain in gains}
+    plain = found.get((arms["given"], arms["none"]))
+    sham = found.get((arms["given"], arms["sham"]))
+    if plain is None or sham is None or plain.low is None or sham.low is None:
+        return ""
+    seed = " These are the figures of one seed."
+    if plain.low > 0 and sham.low > 0:
+        return "The verdicts helped: better than no labels and better than as many random ones." + seed
+    if plain.high is not None and plain.high < 0:
+        return "The verdicts did harm here: worse than no labels." + seed
+    if plain.low > 0:
+        return (
+            "Better than no labels, but not to be told from as many random labels: the gain may come from labels"
+            " as such, not from what was judged." + seed
+        )
+    return (
+        "Whether the verdicts help cannot be told here: zero lies inside the interval. That is no proof that they"
+        " do not; more held-out queries, verdicts or seeds make it narrower." + seed
+    )
 
 
 def _notes(runs: Sequence[Run], tables: dict[int, dict[Candidate, str]]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.actions.advise import advise
 from app.actions.code_of_run import code_of_run
 from app.actions.make_labels import Columns, make_labels
 from app.actions.take_snapshot import pair_columns, verdict_columns
@@ -95,6 +96,7 @@ def plan_run(
         report = preflight(fitted, train, labels, num_ranks=processes)
     except ClipcoreError as error:
         raise NearmissError(str(error)) from None
+    report = replace(report, warnings=[*report.warnings, *advise(model, fitted)])
     measured = _measured(session, model_id, fitted, report.steps)
     if measured.does_not_fit:
         report = replace(report, refusals=[*report.refusals, _does_not_fit(measured, fitted)])

@@ -8,8 +8,14 @@ from clipcore.config import HEAD_NAMES, PRESETS, Precision, Train, Treatment, Us
 TITLES = {
     "adapter": ("Quick adapter", "One linear map per tower on kept embeddings: seconds, even on a laptop."),
     "lora": ("LoRA", "Small low-rank changes in every block: less memory, keeps what the model knows."),
-    "full": ("Full", "All weights learn: the most to gain, and the slowest."),
-    "siglip": ("SigLIP", "All weights with the pairwise sigmoid loss: even with small batches."),
+    "full": (
+        "Full",
+        "All weights learn: the slowest. Gentle, for large pretrained models; small ones want a higher rate.",
+    ),
+    "siglip": (
+        "SigLIP",
+        "All weights with the sigmoid loss: for models trained with it. Others lose at first.",
+    ),
     "scratch": ("From scratch", "The architecture with random weights: for data of its own kind."),
 }
 # section → (path in the YAML, words, hint)

@@ -48,4 +48,5 @@ def start_ranking(session: Session, data_set_id: int, *, person: str = "", every
         request={"data_set_id": data_set_id, "last_verdict_id": last},
         request_key=f"rank {data_set_id} {last}",
         person=person,
+        priority=-1,  # nobody waits for the order; an export that is asked for meanwhile goes first
     )

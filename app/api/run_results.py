@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.actions.compare_runs import Comparison, Gain, arms_of, compare_runs, gains_of_run
+from app.actions.keep_results import keep_result
 from app.actions.rights import demand
 from app.actions.start_comparison import start_comparison
 from app.actions.start_push import has_hub_token, start_push
@@ -83,6 +84,20 @@ def push(run_id: Id, body: Hub, database: Db, person: Person) -> dict[str, JobVi
     with database.transaction() as session:
         job = start_push(session, run_id=run_id, **body.model_dump(), person=person)
         return {"job": view_job(session, job)}
+
+
+class Keep(BaseModel):
+    """Whether a run's weights stay whatever the retention policy says."""
+
+    kept: bool = True
+
+
+@router.post("/runs/{run_id}/keep")
+def keep(run_id: Id, body: Keep, database: Db, person: Person) -> dict[str, bool]:
+    """Keep a run's weights, or no longer: {kept}."""
+    with database.transaction() as session:
+        keep_result(session, run_id=run_id, kept=body.kept, person=person)
+    return {"kept": body.kept}
 
 
 @router.get("/runs/{run_id}/captions")

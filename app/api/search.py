@@ -91,9 +91,16 @@ def _by_meaning(
     """Raises Unavailable, NotFound."""
     with database.reading() as session:
         get_data_set(session, data_set_id)
-        is_embedded = newest_embedding(session, data_set_id) is not None
+        with_towers = "image_id" not in asked
+        is_embedded = newest_embedding(session, data_set_id, with_towers=with_towers) is not None
+        has_vectors = is_embedded or newest_embedding(session, data_set_id) is not None
         if num_connected(session, "search") == 0:
             raise Unavailable(no_worker("search"))
+    if has_vectors and not is_embedded:
+        raise Unavailable(
+            "the data set has only the vectors that came with it, and no model that could read the query;"
+            " find suggestions with a model first"
+        )
     if not is_embedded:
         raise Unavailable("the data set has no embeddings yet; find suggestions first")
     kept = replace(wanted, show="pairs", words="", person="", min_score=None, max_score=None)

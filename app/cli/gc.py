@@ -17,7 +17,7 @@ def run(*, dry_run: bool) -> None:
     settings = get_settings()
     database = Database(settings)
     check(database.engine)
-    with database.reading() as session:
+    with database.reading() if dry_run else database.transaction() as session:
         garbage = find_garbage(session)
         for one in garbage[:QUOTED]:
             typer.echo(f"{one.num_bytes / 1e6:>9.1f} MB  {one.key}  ({one.reason})")

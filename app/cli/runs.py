@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.actions.clone_run import clone_run
 from app.actions.collect_garbage import disk_of_run
+from app.actions.keep_results import keep_result
 from app.actions.steer_job import cancel_job, order_job, pause_job, resume_job
 from app.errors import NearmissError
 from app.jobs.view import view_job
@@ -38,6 +39,15 @@ def list_(limit: int = typer.Option(30, help="how many, the newest first")) -> N
 def cancel(run_id: int) -> None:
     """End it; a worker stops at its next heartbeat."""
     _steer(run_id, lambda session, job_id, person: cancel_job(session, job_id=job_id, person=person))
+
+
+@runs.command()
+def keep(run_id: int, off: bool = typer.Option(False, "--off", help="let the policy decide again")) -> None:
+    """Keep a run's weights whatever the retention policy says."""
+    settings = get_settings()
+    with _database().transaction() as session:
+        keep_result(session, run_id=run_id, kept=not off, person=settings.person)
+        typer.echo(disk_of_run(session, run_id).policy)
 
 
 @runs.command()

@@ -30,6 +30,7 @@ def enqueue(
     request: dict[str, Any],
     person: str = "",
     request_key: str | None = None,
+    priority: int = 0,
 ) -> Job:
     """The queued job; with a `request_key` that was used before, the job of that time."""
     known = same_request(session, request_key)
@@ -42,6 +43,7 @@ def enqueue(
         request=request,
         request_key=request_key,
         created_by=person,
+        priority=priority,
     )
     try:
         with session.begin_nested():

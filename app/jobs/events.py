@@ -14,6 +14,7 @@
 | mined | suggestions, verdicts, false_negatives, collisions_per_epoch, quality |
 | neighbours | key, model_id: what the next mining extends |
 | log | text |
+| kept | kept, by: whether a person keeps a run's weights |
 | exported | key, name, num_bytes, pairs, verdicts, pairs_without_picture, format, snapshot |
 | rejected | num, examples: list of sentences (an import's refused rows), report_key |
 """

@@ -46,7 +46,7 @@ def build_page() -> gr.Blocks:
         gr.HTML(HEADER)
         with gr.Tabs():
             for name in TABS:
-                with gr.Tab(WORDS(name), render_children=True):
+                with gr.Tab(WORDS(name), id=name, render_children=True):
                     gr.HTML(f'<div id="nm-{name}" class="nm-root"><p class="nm-meta">Loading …</p></div>')
     return page
 

@@ -9,13 +9,15 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from app.actions.advise import advise
 from app.actions.start_push import has_hub_token
 from app.api import create_app
 from app.media.store import MediaStore
 from app.report.bundle import STATIC, bundle
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import Event, Run
+from app.store.models import Event, Model, Run
+from clipcore.config import preset as config_of
 from clipcore.interval import paired_interval
 
 
@@ -99,6 +101,30 @@ def test_controls_are_three_linked_runs_alike_in_all_but_their_labels_and_start_
     assert client.get(f"/api/runs/{ids[1]}/gains").json()["arms"] == ids
     found = client.get("/api/run-comparisons", params={"ids": ids}).json()
     assert [row["path"] for row in found["config"]] == ["labels.use"]
+    assert found["conclusion"] == "", "nothing is measured yet"
+
+
+@pytest.mark.parametrize(
+    ("plain", "sham", "given", "said"),
+    [
+        (0.3, 0.3, 0.4, "The verdicts helped"),
+        (0.3, 0.4, 0.4, "not to be told from as many random labels"),
+        (0.3, 0.3, 0.3, "cannot be told here"),
+        (0.3, 0.3, 0.2, "did harm"),
+    ],
+)
+def test_the_arms_are_held_against_each_other_and_what_came_out_is_said(
+    client: TestClient, seeded: Database, plain: float, sham: float, given: float, said: str
+) -> None:
+    say(client, 1, 2, "match")
+    wish = {"data_set_id": 1, "model_id": 1, "request_key": str(uuid.uuid4())}
+    ids = [run["id"] for run in client.post("/api/run-comparisons", json=wish).json()["runs"]]
+    for run_id, after in zip(ids, (plain, sham, given), strict=True):
+        measured(seeded, run_id, 0.25, after)
+    found = client.get("/api/run-comparisons", params={"ids": ids}).json()
+    assert said in found["conclusion"] and "one seed" in found["conclusion"]
+    between = {(g["run_id"], g["against"]): g["gain"] for g in found["gains"]}
+    assert between[ids[2], ids[1]] == pytest.approx(given - sham, abs=1e-6)
 
 
 def test_yaml_is_refused_in_sentences_and_shown_with_the_program(client: TestClient) -> None:
@@ -178,3 +204,24 @@ def test_report_script_holds_every_module_that_it_needs_and_no_import() -> None:
     )
     for file in STATIC.glob("*.js"):
         assert "innerHTML" not in file.read_text(encoding="utf-8").replace("no innerHTML", ""), file.name
+
+
+@pytest.mark.parametrize(
+    ("location", "preset", "changes", "word"),
+    [
+        ("demo:openmoji-tiny", "full", {}, "3e-4 and 3 epochs"),
+        ("demo:openmoji-tiny", "full", {"optimiser": {"lr": 3e-4}}, None),
+        ("ViT-B-32", "full", {}, None),
+        ("ViT-B-32", "siglip", {}, "sigmoid loss"),
+        ("ViT-B-16-SigLIP", "siglip", {}, None),
+        ("demo:openmoji-tiny", "adapter", {}, None),
+        ("demo:openmoji-tiny", "lora", {}, None),
+    ],
+)
+def test_a_preset_says_where_it_is_not_made_for_the_model(
+    location: str, preset: str, changes: dict[str, object], word: str | None
+) -> None:
+    told = advise(
+        Model(name="base", location=location, pretrained=""), config_of(preset).with_values(changes)
+    )
+    assert len(told) == (word is not None) and (word is None or word in told[0])

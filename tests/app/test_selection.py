@@ -151,6 +151,20 @@ def test_vectors_of_the_newest_model_count_in_whichever_order_they_were_made(see
         assert newest_embedding(session, 99) is None
 
 
+def test_vectors_that_came_without_a_model_do_not_hide_the_model_that_can_read_a_query(
+    seeded: Database,
+) -> None:
+    with seeded.transaction() as session:
+        for name, location in (("towers", "local-dir:towers"), ("imported", "vectors:1")):
+            model = add_model(session, name=name, location=location)
+            keys = {"image_key": name, "caption_key": name, "num_images": 1, "num_captions": 1}
+            session.add(Embedding(data_set_id=1, model_id=model.id, **keys))
+            session.flush()
+    with seeded.reading() as session:
+        assert newest_embedding(session, 1).image_key == "imported"
+        assert newest_embedding(session, 1, with_towers=True).image_key == "towers"
+
+
 @pytest.mark.parametrize(("how", "answer"), [("same", "match"), ("different", "no_match")])
 def test_a_group_of_duplicates_is_settled_across_in_one_decision(
     client: TestClient, seeded: Database, how: str, answer: str

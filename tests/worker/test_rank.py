@@ -32,6 +32,8 @@ def fill(desk, rng) -> None:
             for j in range(1, NUM + 1):
                 if i != j:
                     signals = dict.fromkeys(SIGNALS, 0.0) | {"rarity": float(rng.random() * 4)}
+                    if (i + j) % 2:
+                        del signals["word_fit"]  # mined by a version that did not have it
                     signals["overlap"] = float(truth(i, j)) + float(rng.normal(0, 0.1))
                     found.append(NewSuggestion(i, j, "no_match", 0.2, 0.5, 1.0, signals=signals))
         add_suggestions(session, data_set_id=1, model_id=model.id, suggestions=found)

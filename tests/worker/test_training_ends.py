@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import namedtuple
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from app.actions.add_rows import NewRow, add_rows
 from app.actions.clone_run import clone_run
 from app.actions.collect_garbage import collect, disk_of_run, find_garbage
 from app.actions.erase import erase_caption, erase_image
+from app.actions.keep_results import keep_result
 from app.actions.plan_run import plan_run
 from app.actions.start_measuring import start_measuring
 from app.actions.start_run import start_run
@@ -37,7 +39,8 @@ from app.media.snapshots import get_table
 from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import Caption, DataSet, Event, Image, Job, Run, Snapshot
+from app.store.models import Caption, DataSet, Event, Image, Job, Model, Run, Snapshot
+from app.store.reads.runs import get_run
 from app.store.schema import migrate
 from clipcore.events import StepDone
 from worker.by_hand import main as by_hand
@@ -391,3 +394,47 @@ def test_a_quota_that_is_used_up_starts_no_run(house):
     house.settings.quota_gb = 1e-9
     with house.database.transaction() as session, pytest.raises(NearmissError, match="the quota is 1e-09 GB"):
         start_run(session, data_set_id=1, model_id=1, preset="scratch", overrides=OVERRIDES)
+
+
+def test_old_weights_go_by_the_policy_but_for_the_best_the_kept_and_what_something_stands_on(house):
+    runs = [house.start(seed=seed, max_steps=2) for seed in range(4)]
+    assert all(house.work(run_id)[0] == "finished" for run_id in runs)
+    old, best, kept, parent = runs
+    long_ago = datetime.now(UTC) - timedelta(days=90)
+    with house.database.transaction() as session:
+        for run_id in runs:
+            trained, job = get_run(session, run_id)
+            trained.metrics_after = {"map_at_r": 0.9 if run_id == best else 0.1}
+            job.finished_at = long_ago
+        parent_model = session.get_one(Run, parent).result_model_id
+        later = start_run(
+            session, data_set_id=1, model_id=parent_model, preset="scratch", overrides=OVERRIDES
+        ).id
+        keep_result(session, run_id=kept, kept=True, person="Ana")
+    with house.database.reading() as session:
+        assert find_garbage(session) == [], "off by default"
+    house.settings.keep_results_days, house.settings.keep_best_results = 60, 1
+    media = MediaStore(house.settings.resolved_media_url)
+    with house.database.transaction() as session:
+        garbage = find_garbage(session)
+        assert [one.key for one in garbage] == [f"runs/run-{old}"]
+        assert "more than 60 days" in garbage[0].reason
+        said = [disk_of_run(session, run_id).policy for run_id in runs]
+        gone = session.get_one(Run, old).checkpoint_key
+        model_id = session.get_one(Run, old).result_model_id
+        assert collect(session, garbage) == garbage[0].num_bytes > 0
+        assert media.exists(gone), "bytes go after the commit only"
+    assert said[0] == "weights go 60 days after the end" and "1 best" in said[1]
+    assert "a person" in said[2] and "a later run" in said[3]
+    assert not media.exists(gone)
+    with house.database.transaction() as session:
+        assert session.get_one(Run, old).checkpoint_key == "" and session.get(Model, model_id) is None
+        assert session.get_one(Run, old).metrics_after == {"map_at_r": 0.1}
+        for run_id in (best, kept, parent):
+            for key in media.manifest(session.get_one(Run, run_id).checkpoint_key).values():
+                assert media.exists(key), "shared or of others"
+        assert find_garbage(session) == []
+        keep_result(session, run_id=kept, kept=False, person="Ana")
+    with house.database.reading() as session:
+        assert [one.key for one in find_garbage(session)] == [f"runs/run-{kept}"]
+    assert house.work(later)[0] == "finished", "it stands on weights that stayed"

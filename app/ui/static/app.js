@@ -8,7 +8,7 @@ let runsView = null;
 let tuneView = null;
 
 const VIEWS = {
-  "nm-explore": async (root) => (await import("./explore.js")).explore(root, { onCurate: () => openTab("Curate") }),
+  "nm-explore": async (root) => (await import("./explore.js")).explore(root, { onCurate: () => openTab("curate") }),
   "nm-curate": arrive,
   "nm-tune": async (root) => (tuneView = (await import("./tune.js")).tune(root, { onStarted: showRun })),
   "nm-runs": async (root) => (runsView = (await import("./runs.js")).runs(root, { onAgain: again })),
@@ -20,12 +20,18 @@ const VIEWS = {
 
 function chooser(root) {
   const select = h("select", { "aria-label": "Data set", onchange: () => choose(Number(select.value)) });
+  let shown = "";
   fill(root, select);
-  onDataSets((set) => fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name))));
+  onDataSets((set) => {
+    const now = JSON.stringify([set?.id, state.dataSets.map((s) => [s.id, s.name])]);
+    if (now === shown) return; // the list is asked for often, and somebody may just be choosing
+    shown = now;
+    fill(select, state.dataSets.map((s) => h("option", { value: s.id, selected: s.id === set?.id }, s.name)));
+  });
 }
 
 function showRun(run) {
-  openTab("Runs");
+  openTab("runs");
   const address = new URL(location.href);
   address.searchParams.set("run", run.id);
   history.replaceState(null, "", address);
@@ -34,14 +40,14 @@ function showRun(run) {
 }
 
 function again(run) {
-  openTab("Fine-tune");
+  openTab("tune");
   const wait = () => (tuneView?.presets ? tuneView.again(run) : setTimeout(wait, 50));
   wait();
 }
 
-// Whether there was such a tab to open.
-function openTab(name) {
-  const tab = [...document.querySelectorAll("button[role=tab]")].find((one) => one.textContent.trim() === name);
+// Whether there was such a tab to open. By id: its word is in the reader's language.
+function openTab(id) {
+  const tab = document.querySelector(`button[role=tab][data-tab-id="${id}"]`);
   tab?.click();
   return Boolean(tab);
 }
@@ -79,7 +85,7 @@ let wanted = new URLSearchParams(location.search).has("view"); // the desk, unti
 const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => mountOne(entry.target)));
 
 function mountAll() {
-  if (wanted && openTab("Curate")) wanted = false;
+  if (wanted && openTab("curate")) wanted = false;
   if (wanted) return; // the other tab in front need not load what nobody looks at
   for (const id of Object.keys(VIEWS)) {
     const root = document.getElementById(id);

@@ -7,10 +7,11 @@ import { METRICS, interval, points, table, verdictOf } from "./metrics_table.js"
 const ARMS = { none: "no labels", sham: "sham labels", given: "verdicts" };
 
 export function comparisonBody(comparison) {
-  const { runs, config, gains, notes } = comparison;
+  const { runs, config, gains, notes, conclusion } = comparison;
   const curves = runs.filter((run) => run.curve.length).map((run) => ({ name: run.name, points: run.curve }));
   return [
     notes.map((text) => h("p", { class: "nm-notice nm-info", role: "note" }, text)),
+    conclusion ? h("p", { class: "nm-conclusion" }, h("strong", {}, conclusion)) : null,
     gainList(runs, gains),
     metrics(runs),
     curves.length ? lineChart({ title: "Loss", series: curves, height: 220 }) : null,

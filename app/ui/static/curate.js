@@ -1,5 +1,6 @@
 // The desk: the views of one queue, their switch, the keys, the outbox, the numbers and the line at the foot.
 
+import { Again } from "./again.js";
 import { get, post } from "./api.js";
 import { BoardView } from "./board.js";
 import { DisagreementsView } from "./disagreements.js";
@@ -26,6 +27,7 @@ const KEY = "nearmiss.view";
 const RECENT = 60; // verdicts that the rate looks back on
 const OWN_KEYS = "button.nm-button, button.nm-answer"; // reached by Tab, Enter and Space press them
 const PATIENCE = 300; // milliseconds that a view may take before the page says what it waits for
+const PATIENT_SEARCH = 5000; // milliseconds that Explore may take to show its field
 const SOON = 2000; // milliseconds until an empty desk looks again while a job runs
 const LATER = 20000; // and while none does
 const ASK_AGAIN = 50; // verdicts until the numbers are asked for again
@@ -51,6 +53,7 @@ class Desk {
     this.pause = h("div", { "aria-live": "polite" });
     this.pausedAt = 0; // the streak that the person has been asked about
     this.since = 0;
+    this.again = new Again(() => loadDataSets().catch(() => this.lookLater()), () => this.root);
     const wanted = new URLSearchParams(location.search).get("view") ?? localStorage.getItem(KEY);
     this.name = wanted in VIEWS ? wanted : "board";
   }
@@ -68,7 +71,7 @@ class Desk {
   async open(set) {
     this.set = set;
     this.isEmpty = false;
-    clearTimeout(this.timer);
+    this.again.stop();
     if (!set) {
       this.lookLater();
       return fill(this.root, notice("empty", "There is no data set yet. Import one in the Data tab."));
@@ -86,13 +89,13 @@ class Desk {
     fill(this.root, (this.views = h("div", {}, this.bar())), this.meanwhile.root, this.pause, this.stage, this.foot, this.panel.root);
     const { stage } = this;
     setTimeout(() => stage.hasChildNodes() || fill(stage, notice("empty", "Fetching the next questions …")), PATIENCE);
-    const numbers = this.panel.open(set);
     try {
-      if (this.name === "sweep") await numbers; // it asks whose sample is whose
+      if (this.name === "sweep") await this.panel.open(set); // it asks whose sample is whose
       await view.open(set);
     } catch (error) {
       if (this.view === view) fill(this.stage, notice("error", error.message, this.button("Try again", () => this.open(set))));
     }
+    if (this.view === view && this.name !== "sweep") this.panel.open(set); // the first question comes before the numbers
   }
 
   bar() {
@@ -103,7 +106,7 @@ class Desk {
         const count = name === "disagreements" && shown?.num_disputed ? ` (${number(shown.num_disputed)})` : "";
         return h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, `${title}${count}`);
       });
-    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), ["board", "focus"].includes(this.name) ? chip(this.set.id) : null, this.button("Keys", () => this.help(), labelOf("help")));
+    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), chip(this.set.id, ["board", "focus"].includes(this.name)), this.button("Keys", () => this.help(), labelOf("help")));
   }
 
   button(label, onclick, key) {
@@ -175,9 +178,14 @@ class Desk {
   }
 
   search() {
-    const tab = [...document.querySelectorAll("button[role=tab]")].find((one) => /browse|explore/i.test(one.textContent));
-    tab?.click();
-    requestAnimationFrame(() => [...document.querySelectorAll("input[type=search]")].find((input) => input.checkVisibility?.())?.focus());
+    document.querySelector('button[role=tab][data-tab-id="explore"]')?.click();
+    const until = performance.now() + PATIENT_SEARCH;
+    const wait = () => {
+      const input = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility?.());
+      if (input) input.focus();
+      else if (performance.now() < until) requestAnimationFrame(wait); // Explore loads when it is first seen
+    };
+    wait();
   }
 
   key(event) {
@@ -217,12 +225,7 @@ class Desk {
   }
 
   lookLater() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => (this.isSeen() ? loadDataSets().catch(() => this.lookLater()) : this.lookLater()), !this.set || jobOf(this.set) ? SOON : LATER);
-  }
-
-  isSeen() {
-    return !document.hidden && this.root.checkVisibility?.() !== false;
+    this.again.after(!this.set || jobOf(this.set) ? SOON : LATER);
   }
 
   async mine() {

@@ -1,5 +1,6 @@
 // Data: the data sets, imports (import.js), models, and the search for suggestions.
 
+import { Again } from "./again.js";
 import { get, post } from "./api.js";
 import { importForm } from "./import.js";
 import { expected, lookWith } from "./mining.js";
@@ -9,6 +10,8 @@ import { verdictFiles } from "./verdict_files.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
 const FORMATS = [["parquet", "Parquet (Hugging Face)"], ["tsv", "TSV (open_clip)"], ["webdataset", "WebDataset shards"], ["sentence-transformers", "sentence-transformers"]];
+const SOON_MS = 1500; // while a job runs; a long one is asked about more and more rarely
+const RARELY_MS = 6000;
 const isRunning = (job) => Boolean(job && !OVER.has(job.state));
 const archive = (job) => h("a", { href: `/api/jobs/${job.id}/export` }, "Download the archive (zip)");
 
@@ -31,6 +34,8 @@ class Data {
     this.models = h("ul", { class: "nm-models" });
     this.modelAnswer = h("div", {});
     this.allModels = [];
+    this.again = new Again(() => loadDataSets().catch(() => this.again.after(RARELY_MS)), () => root);
+    this.wait = SOON_MS;
   }
 
   draw() {
@@ -77,8 +82,10 @@ class Data {
     const rows = state.dataSets.map((set) => this.row(set));
     fill(this.list, rows.length ? rows : h("li", {}, notice("empty", "No data set yet. The demo imports itself at the first start; your own comes in below.")));
     const jobs = state.dataSets.flatMap((set) => [set.import_job, set.mining_job, set.export_job]).filter(isRunning);
-    clearTimeout(this.timer);
-    if (jobs.length) this.timer = setTimeout(() => loadDataSets().catch(() => {}), 1500);
+    this.wait = jobs.length === this.numJobs ? Math.min(1.1 * this.wait, RARELY_MS) : SOON_MS;
+    this.numJobs = jobs.length;
+    if (jobs.length) this.again.after(this.wait);
+    else this.again.stop();
   }
 
   row(set) {
@@ -92,7 +99,7 @@ class Data {
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),
       job("Export", set.export_job, archive),
-      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source && set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.again(set) }, "Import again") : null),
+      h("div", { class: "nm-tools" }, look, this.exporter(set), set.source && set.source !== "demo" && !set.source.startsWith("upload:") ? h("button", { type: "button", class: "nm-button", onclick: () => this.readAgain(set) }, "Import again") : null),
       this.filesOf(set),
       set.attribution ? h("p", { class: "nm-attribution" }, set.attribution) : null,
     );
@@ -104,7 +111,7 @@ class Data {
     return this.files.get(set.id);
   }
 
-  async again(set) {
+  async readAgain(set) {
     try {
       await post(`/api/data-sets/${set.id}/import`, {});
       fill(this.answer, notice("info", `“${set.name}” is read again: new pairs are added, vanished ones retired, verdicts stay.`));

@@ -199,7 +199,9 @@ class Explore {
     }
     this.loading = false;
     if (askAgain) setTimeout(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart(), AGAIN_MS);
-    if (turn === this.turn && this.after && this.more.getBoundingClientRect().top < innerHeight + 800) setTimeout(() => this.load());
+    // behind another tab nothing has a place, and page after page of the whole data set would seem to be wanted
+    const isNear = this.more.checkVisibility() && this.more.getBoundingClientRect().top < innerHeight + 800;
+    if (turn === this.turn && this.after && isNear) setTimeout(() => this.load());
   }
 
   end() {

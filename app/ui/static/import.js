@@ -17,8 +17,8 @@ class Import {
     this.root = h("div", { class: "nm-import" });
     this.name = h("input", { id: "nm-name", placeholder: "My shop", autocomplete: "off" });
     this.source = h("input", { id: "nm-source", placeholder: "/data/shop, /data/pairs.csv or hf:OWNER/NAME", autocomplete: "off", onchange: () => this.look({}) });
-    this.files = h("input", { type: "file", multiple: true, class: "nm-hidden", id: "nm-files", onchange: () => this.upload(this.files) });
-    this.tree = h("input", { type: "file", webkitdirectory: true, class: "nm-hidden", id: "nm-tree", onchange: () => this.upload(this.tree) });
+    this.files = h("input", { type: "file", multiple: true, class: "nm-hidden", id: "nm-files", "aria-label": "Files to import", onchange: () => this.upload(this.files) });
+    this.tree = h("input", { type: "file", webkitdirectory: true, class: "nm-hidden", id: "nm-tree", "aria-label": "A folder to import", onchange: () => this.upload(this.tree) });
     this.inPlace = h("input", { type: "checkbox", id: "nm-in-place" });
     this.chooser = h("div", {});
     this.preview = h("div", {});

@@ -1,11 +1,13 @@
 // Map: every image a point, near ones alike, coloured by verdict, score or cluster; a lasso leads to the grid.
 
+import { Again } from "./again.js";
 import { get, picture, post } from "./api.js";
 import { announce, fill, h, notice, number, percent } from "./dom.js";
 import { setSlice } from "./slice.js";
 import { ANSWERS } from "./verdicts.js";
 
 const OVER = new Set(["finished", "failed", "cancelled"]);
+const LOOK_MS = 1500; // while the map is being made
 const MOST = 2000; // images that the grid takes from a lasso
 const MOST_JUDGED = 10000; // and that the desk takes
 const COLUMNS = [["id", Float64Array], ["x", Float32Array], ["y", Float32Array], ["score", Float32Array], ["cluster", Float32Array]];
@@ -22,6 +24,7 @@ class MapView {
     Object.assign(this, { root, set, doors });
     this.kind = "cluster";
     this.path = `/api/data-sets/${set.id}/map`;
+    this.again = new Again(() => this.open(), () => this.root);
   }
 
   async open() {
@@ -29,7 +32,7 @@ class MapView {
     try {
       const found = await get(this.path);
       const running = found.job && !OVER.has(found.job.state);
-      if (running) setTimeout(() => this.root.isConnected && this.open(), 1500);
+      if (running) this.again.after(LOOK_MS);
       if (running || found.id === null) return this.wait(found.job, running);
       return await this.draw(found);
     } catch (error) {
@@ -128,6 +131,7 @@ class MapView {
     fill(this.legend, legend.map(([text, colour]) => h("span", { class: "nm-legend-entry" }, h("span", { class: "nm-dot", style: `background: ${colour}` }), text)));
     this.plot.set({ colorBy: "valueA", pointColor: colours });
     await this.plot.draw({ x, y, z: Float32Array.from(z) }, { zDataType: "categorical" });
+    this.root.querySelector("canvas").dataset.drawn = kind;
   }
 
   lasso() {

@@ -7,7 +7,7 @@ export const OVER = new Set(["finished", "failed", "cancelled"]);
 const WAITS = new Set(["queued", "paused"]);
 
 // on: { changed(), again(run), mined() }
-export function runActions(run, { canPush, on }) {
+export function runActions(run, { canPush, kept, on }) {
   const place = h("div", { class: "nm-run-actions" });
   const answer = h("div", { "aria-live": "polite" });
   const act = (verb, label) => h("button", { type: "button", class: "nm-button", onclick: () => steer(verb, label) }, label);
@@ -34,6 +34,7 @@ export function runActions(run, { canPush, on }) {
       run.has_checkpoint ? h("a", { class: "nm-button", href: `/api/runs/${run.id}/checkpoint`, download: "" }, "Download checkpoint") : null,
       run.metrics_before ? h("a", { class: "nm-button", href: `/api/runs/${run.id}/report`, download: "" }, "Download report") : null,
       run.result_model_id ? h("button", { type: "button", class: "nm-button", onclick: mine }, "Mine again with this model") : null,
+      run.has_checkpoint ? h("button", { type: "button", class: "nm-button", title: "nearmiss gc leaves the weights of a kept run alone", "aria-pressed": String(Boolean(kept)), onclick: keep }, kept ? "Kept" : "Keep") : null,
       run.has_checkpoint ? h("button", { type: "button", class: "nm-button", onclick: () => fill(answer, canPush ? pushForm() : notice("info", "No hub token is set. Start Nearmiss with NEARMISS_HUB_TOKEN to push checkpoints.")) }, "Push to a hub…") : null,
     ),
     answer,
@@ -42,6 +43,15 @@ export function runActions(run, { canPush, on }) {
     try {
       await post(`/api/data-sets/${run.data_set_id}/mine`, { model_id: run.result_model_id });
       fill(answer, notice("info", "Mining has begun. Every verdict stays; only those that this model disputes come back. Watch it in the Data tab."));
+    } catch (error) {
+      fill(answer, notice("error", error.message));
+    }
+  }
+  async function keep() {
+    try {
+      await post(`/api/runs/${run.id}/keep`, { kept: !kept });
+      announce(kept ? "No longer kept" : "Kept");
+      on.changed();
     } catch (error) {
       fill(answer, notice("error", error.message));
     }

@@ -72,14 +72,15 @@ export class RunView {
 
   // The run's row, the intervals, the previews, and the captions of new looks into a batch.
   async read(id) {
-    const [run, more, seen, texts] = await Promise.all([
+    const [run, more, seen, texts, disk] = await Promise.all([
       get(`/api/runs/${id}`),
       get(`/api/runs/${id}/gains`),
       get(`/api/runs/${id}/previews`),
       this.story.looks.length > this.looked ? get(`/api/runs/${id}/captions`) : null,
+      get(`/api/runs/${id}/disk`).catch(() => null), // a nicety, so it holds nothing up
     ]);
     if (id !== this.id) return;
-    Object.assign(this, { run, more, seen, captions: texts ?? this.captions, looked: this.story.looks.length });
+    Object.assign(this, { run, more, seen, disk, captions: texts ?? this.captions, looked: this.story.looks.length });
   }
 
   draw(news) {
@@ -107,12 +108,13 @@ export class RunView {
       live && story.latest && run.state === "running" ? `${number(Math.round(story.latest.examples_per_s))} pairs/s` : null,
       story.latest?.memory_bytes ? `peak memory ${(story.latest.memory_bytes / 1e9).toFixed(1)} GB` : null,
       live && page.eta_s && run.state === "running" ? `${seconds(page.eta_s)} left` : null,
+      this.disk ? `${megabytes(this.disk)} on disk${this.disk.policy ? ` (${this.disk.policy})` : ""}` : null,
       run.attempt > 1 ? `attempt ${run.attempt}` : null,
     ].filter(Boolean);
-    const key = JSON.stringify([run.state, run.reason, run.has_checkpoint, run.result_model_id, this.more?.arms, run.priority]);
+    const key = JSON.stringify([run.state, run.reason, run.has_checkpoint, run.result_model_id, this.more?.arms, run.priority, this.disk?.kept]);
     if (key !== this.actionsKey || !this.actions?.isConnected) {
       this.actionsKey = key;
-      this.actions = runActions(run, { canPush: this.more?.can_push, on: { changed: () => this.changed(), again: this.on.again } });
+      this.actions = runActions(run, { canPush: this.more?.can_push, kept: this.disk?.kept, on: { changed: () => this.changed(), again: this.on.again } });
       this.facts = h("p", { class: "nm-meta" });
       this.progress = h("progress", { class: "nm-wide", "aria-label": "Progress" });
       fill(
@@ -135,4 +137,9 @@ export class RunView {
     this.page = null;
     this.update();
   }
+}
+
+function megabytes(disk) {
+  const bytes = disk.training_bytes + disk.result_bytes + disk.folder_bytes;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 }
