@@ -130,7 +130,7 @@ class Children:
             saving = [name for name in alive if name.startswith(("gpu", "cpu"))]
             if saving and waited > SAY_AFTER_S and not said:
                 typer.echo(
-                    f"{' and '.join(saving)} saves its job, which goes on at the next start; Ctrl+C ends it at once"
+                    f"waiting for {' and '.join(saving)}: a job is saved and goes on at the next start; Ctrl+C ends it at once"
                 )
                 said = True
             late = alive if waited > SAVES_WITHIN_S or self._in_a_hurry else []

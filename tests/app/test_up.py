@@ -28,7 +28,7 @@ def test_a_worker_that_saves_is_waited_for_with_a_sentence(tmp_path, monkeypatch
     begin(children, "gpu", SAVES.format(s=2, done=str(done), up=str(ready)), ready)
     children.stop()
     assert done.exists(), "it was killed while it saved"
-    assert "gpu saves its job" in capsys.readouterr().out
+    assert "waiting for gpu" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells what a worker has started")
