@@ -295,7 +295,7 @@ def look_at_services(containers: Containers, browser: Browser) -> None:
         "a fine-tune ends with a checkpoint to download", checkpoint[:2] == b"PK", checkpoint[:60]
     )
 
-    long = submit(browser, "full", {"epochs": 400, "max_steps": 150, "batch": {"size": 16}})
+    long = submit(browser, "full", {"epochs": 400, "max_steps": 60, "batch": {"size": 16}})
     wait(
         containers,
         "steps of a longer run",
