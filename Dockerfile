@@ -6,7 +6,9 @@ FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python3 -m venv /opt/nearmiss && echo /own > "$(/opt/nearmiss/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/own.pth"
-COPY requirements.txt pyproject.toml README.md LICENSE NOTICE ./
+COPY requirements.txt pyproject.toml ./
+# named in pyproject.toml; copied, a change of theirs would fetch the packages again
+RUN touch README.md LICENSE NOTICE
 
 FROM build AS own
 COPY . .

@@ -215,10 +215,12 @@ def main() -> int:
         look_at_images(containers)
         look_at_services(containers, Browser())
     finally:
-        containers.run("down", "-v", "--timeout", "130")
-        postgres.close()
-        broker.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            containers.run("down", "-v", "--timeout", "130")
+        finally:
+            postgres.close()
+            broker.close()
+            shutil.rmtree(folder, ignore_errors=True)
         if given.remove_images:
             said(["podman", "rmi", "--force", f"{IMAGE}-web", f"{IMAGE}-worker"])
     left = said(["podman", "ps", "-a", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"])
