@@ -54,7 +54,7 @@ bench-full: $(VENV)/ready ## the performance suite at the documented sizes (hour
 
 bench-value: $(VENV)/ready ## does curation help? docs/evidence.md (most of an hour of one core; can be stopped and goes on)
 	@$(BIN)/uv pip install -q --python $(BIN)/python -e .[bench]
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value.py && $(BIN)/python docs/make_tables.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value.py && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value_many.py && $(BIN)/python docs/make_tables.py
 
 bench-gpu: $(VENV)/ready ## the training step on a CUDA device against open_clip's accumulation
 	@$(BIN)/python benchmarks/step_gpu.py

@@ -116,6 +116,8 @@ def table(name: str) -> str:
         return f"*Not measured yet: `python benchmarks/{file}.py`.*"
     if file == "value":
         return _value(found, part)
+    if file == "value_many":
+        return f"*{_when(found)}; {found['seeds']} seeds*\n\n" + "\n".join(found["table"])
     if file == "profiles":
         return "\n".join(
             [
