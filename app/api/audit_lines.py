@@ -50,6 +50,7 @@ LINES = {
     "/api/runs/measure": "measured the memory of a run",
     "/api/runs/{run_id}/clone": "cloned a run",
     "/api/runs/{run_id}/{verb}": "steered a run",
+    "/api/runs/{run_id}/keep": "kept a run's weights, or no longer",
     "/api/runs/{run_id}/push": "pushed a checkpoint",
     "/api/run-comparisons": "compared runs",
     "/api/uploads": "began an upload",
