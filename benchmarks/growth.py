@@ -220,8 +220,8 @@ def main() -> None:
     before = limits()
     LIMIT["flops"] = before["matmul_gflops"] * 1e9
     curves: dict[str, Curve] = {
-        "batch": batch_curve([512, 2048] if quick else [1024, 2048, 4096, 8192, 16_384, 32_768]),
-        "mining": mining_curve([1000, 4000] if quick else [5000, 10_000, 20_000, 40_000, 80_000]),
+        "batch": batch_curve([512, 2048] if quick else [1024, 2048, 4096, 8192, 16_384]),
+        "mining": mining_curve([1000, 4000] if quick else [5000, 10_000, 20_000, 40_000]),
         "data_set": data_set_curve([5000, 10_000] if quick else [10_000, 100_000, 1_000_000]),
         "annotators": annotators_curve(
             [1, 8] if quick else [1, 2, 4, 8, 16, 32, 64], num_pairs=5000 if quick else 100_000,
