@@ -38,11 +38,11 @@ def lived(browser, nearmiss, earlier, tmp_path_factory):
     page.wait_for_selector(".nm-run .nm-error", timeout=SLOW_MS)
     assert "attaches again" in page.locator(".nm-run .nm-error").inner_text()
     page.wait_for_function("!document.querySelector('.nm-run .nm-error')", timeout=SLOW_MS)
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     page.wait_for_selector(".nm-run .nm-state-cancelled", timeout=SLOW_MS)
     done = nearmiss.get(f"/api/runs/{run_id}")["done"]
     assert 0 < done < 60, "it was cancelled in the middle"
-    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("button", name="Resume", exact=True).click()
     page.wait_for_selector(".nm-run .nm-state-finished", timeout=SLOW_MS)
     page.wait_for_selector(".nm-run .nm-matrix td.nm-rel-own")
     assert page.locator(".nm-run .nm-chart-box").count() >= 5
