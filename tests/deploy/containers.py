@@ -16,7 +16,6 @@ restarts, the images of Postgres and Valkey (this machine's programs answer at t
 """
 
 import argparse
-import csv
 import ctypes
 import http.cookiejar
 import json
@@ -36,10 +35,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from servers import Broker, Postgres  # noqa: E402  # lies beside the benchmarks
 
-from app.demo.openmoji import drawings, rasterise  # noqa: E402
+from tests.small_pictures import draw  # noqa: E402
 
 COMPOSE = "podman-compose==1.6.0"
 PROJECT, IMAGE, SITE = "nearmiss-test", "localhost/nearmiss-test", "nearmiss.test"
@@ -196,7 +195,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="nm-containers-", dir="/tmp"))
     folder.chmod(0o755)
     containers = Containers(folder, given.base_image, given.build_options)
-    draw(folder / "pictures")
+    draw(folder / "pictures", 60)
     if given.no_build:
         containers.run("version")
     else:
@@ -226,17 +225,6 @@ def main() -> int:
     left = said(["podman", "ps", "-a", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"])
     containers.tell("all is taken down", not left.strip(), left)
     return int(containers.bad > 0)
-
-
-def draw(folder: Path) -> None:
-    """Pictures that only their folder's owner may write, and a table of captions."""
-    folder.mkdir()
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["file_name", "text", "split"])
-        for number, drawing in enumerate(drawings()[:60]):
-            (folder / drawing.key).write_bytes(rasterise(drawing, image_px=64))
-            table.writerow([drawing.key, drawing.caption, "held_out" if number >= 48 else "train"])
 
 
 def create_database(postgres: Postgres) -> None:

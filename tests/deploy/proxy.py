@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from servers import free_port  # lies beside the benchmarks
 from test_compose import resolved
@@ -27,11 +28,11 @@ from test_compose import resolved
 from app.actions.accounts import add_person
 from app.settings import Settings
 from app.store.database import Database
-from app.store.models import DataSet, Event, Job, Model, Run, Snapshot
+from app.store.models import Event
 from app.store.schema import migrate
+from tests.resting_run import add_resting_run
 
 ROOT = Path(__file__).resolve().parents[2]
-
 PASSWORD = secrets.token_urlsafe(16)
 PIECE = 1 << 20
 CLONE_NEWNET = 0x40000000
@@ -65,6 +66,7 @@ def main() -> int:
             sys.exit(f"{tool} is missing; install it")
     if os.geteuid() != 0 or ctypes.CDLL("libc.so.6").unshare(CLONE_NEWNET) != 0:
         sys.exit("a network of its own (the proxy takes port 80) needs root: run it with sudo")
+    refuse_a_bad_file()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     folder = Path(tempfile.mkdtemp(prefix="nm-proxy-", dir="/tmp"))
     web_port, port = free_port(), free_port()
@@ -98,6 +100,17 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def refuse_a_bad_file() -> None:
+    """Ends here where the proxy would not take its file for a site with a public name."""
+    with tempfile.TemporaryDirectory() as home:
+        env = os.environ | {"NEARMISS_SITE": "nearmiss.example.org", "HOME": home}
+        command = ["caddy", "validate", "--config", str(ROOT / "Caddyfile"), "--adapter", "caddyfile"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"the Caddyfile is not valid for a site: {done.stderr}")
+    print("yes  the file is valid for a site with a public name", flush=True)
+
+
 def proxy(folder: Path, port: int, web_port: int, log: Any) -> subprocess.Popen[bytes]:
     """The service's own command; as nobody with its one capability, because a root's would be trusted by the machine."""
     (folder / "caddy").mkdir()
@@ -120,15 +133,7 @@ def prepare(database: Database) -> None:
     migrate(database.engine)
     with database.transaction() as session:
         add_person(session, name="ana", role="admin", password=PASSWORD)
-        for row in (
-            DataSet(id=1, name="small", source="demo"),
-            Job(id=1, kind="fine_tune", queue="gpu", data_set_id=1, state="paused"),
-            Model(id=1, name="tiny", location="local-dir:tiny"),
-            Snapshot(id=1, data_set_id=1, hash="0" * 64, pairs_key="", verdicts_key="", counts={}),
-            Run(id=1, job_id=1, data_set_id=1, snapshot_id=1, model_id=1, name="slow", config_yaml=""),
-        ):
-            session.add(row)
-            session.flush()
+        add_resting_run(session)
 
 
 def look(site: Site, database: Database) -> int:
