@@ -8,7 +8,6 @@ Seeds from 100 are for development: never reported.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -19,21 +18,19 @@ import numpy as np
 import torch
 import value
 import value_labels as given
-from renderings import variant
 from result import write_result
 from tiny_clip import FOLDER, tiny_clip
 from value import CACHE, Labels, train
 from value_measure import Embed, by_projection, by_towers, prepare, retrieval, weights_of
 from value_report import DRAWS, compare, holm
-from value_world import Gallery, World, density
-from world import STYLES, Sign, families, picture, say, truths
+from value_world import NEW_THINGS, World, density, gallery, rendered, world_of
+from world import Sign, Style, families, picture, truths
 
 from clipcore.config import ModelConfig
-from clipcore.mining import fingerprint
 from clipcore.towers import load_towers
 
 SUBJECTS, DRAWINGS, PICTURES = 120, 2, 8  # subjects trained on, drawings of each, renderings of each drawing
-NEW_THINGS, SWAPPED, NUM_KEPT = 0.2, 0.03, 300
+NUM_KEPT = 300
 STEPS, BATCH, LR = 80, 256, 2e-4
 REPORTED = (0, 1, 2, 3, 4)
 PRIMARY = ("attract@300", "plain")
@@ -60,7 +57,7 @@ def make_world(seed: int, towers: Any) -> World:
     rng = np.random.default_rng(seed)
     drawn: dict[tuple[str, str], Any] = {}
 
-    def of(sign: Sign, style: Any = STYLES[1]) -> Any:
+    def of(sign: Sign, style: Style) -> Any:
         if (sign.code, style) not in drawn:
             drawn[sign.code, style] = picture(sign, style)
         return drawn[sign.code, style]
@@ -77,68 +74,31 @@ def make_world(seed: int, towers: Any) -> World:
             num += 1
             train_ += family[:DRAWINGS]
             parts["other_drawings"] += family[DRAWINGS : DRAWINGS + 5]
-    trained = _rendered(train_, PICTURES, of, rng)
-    known = {of(s).tobytes() for s in train_}
-    fresh = {name: [s for s in parts[name] if of(s).tobytes() not in known] for name in FURTHER}
-    shown = {"known_things": _rendered(train_, 2, of, rng)} | {
-        n: _rendered(fresh[n], 2, of, rng) for n in FURTHER
-    }
+    trained = rendered(train_, rng, of, copies=PICTURES)
+    known = {of(s, "openmoji").tobytes() for s in train_}
+    fresh = {name: [s for s in parts[name] if of(s, "openmoji").tobytes() not in known] for name in FURTHER}
+    shown = {"known_things": rendered(train_, rng, of, copies=2)}
+    shown |= {name: rendered(fresh[name], rng, of, copies=2) for name in FURTHER}
     alike: dict[bytes, set[str]] = {}
     for s in (*train_, *fresh["other_drawings"], *fresh["new_things"]):
-        alike.setdefault(of(s).tobytes(), set()).update(truths(s))
+        alike.setdefault(of(s, "openmoji").tobytes(), set()).update(truths(s))
 
     def true(some: list[Sign], texts: list[str]) -> Any:
-        return np.array([[t in alike[of(s).tobytes()] for t in texts] for s in some])
+        return np.array([[t in alike[of(s, "openmoji").tobytes()] for t in texts] for s in some])
 
     galleries = {}
     for name, part in shown.items():
-        texts = sorted(
-            {t for _, _, t in part} | ({t for _, _, t in trained} if name == "known_things" else set())
-        )
-        is_true = true([s for s, _, _ in part], texts)
+        texts = sorted({*part.said, *(trained.said if name == "known_things" else ())})
+        is_true = true(part.signs, texts)
         some = is_true.any(axis=0)
         texts = [t for t, keep in zip(texts, some, strict=True) if keep]
-        galleries[name] = _gallery(towers, part, texts, is_true[:, some])
+        galleries[name] = gallery(towers, part.signs, part.pictures, texts, is_true[:, some])
     pick = rng.permutation(len(parts["kept"]))[:NUM_KEPT]
-    kept = _rendered([parts["kept"][i] for i in pick], 1, lambda s: of(s, STYLES[0]), rng)
-    texts = sorted({t for _, _, t in kept})
-    galleries["kept"] = _gallery(
-        towers, kept, texts, np.array([[t in truths(s) for t in texts] for s, _, _ in kept])
-    )
-    captions = sorted({t for _, _, t in trained})
-    at = {text: n for n, text in enumerate(captions)}
-    own = np.array([at[t] for _, _, t in trained])
-    swap = rng.choice(len(own), int(SWAPPED * len(own)), replace=False)
-    own[swap] = np.roll(own[swap], 1)
-    pictures, signs = [p for _, p, _ in trained], [s for s, _, _ in trained]
-    pixels = torch.stack([towers.transform(p) for p in pictures])
-    with torch.inference_mode():
-        image = torch.cat([towers.images(x) for x in pixels.split(256)])
-        caption = torch.cat([towers.captions(x) for x in towers.tokens(captions).split(256)])
-    return World(
-        captions, pictures, image.numpy(), caption.numpy(), true(signs, captions),
-        [(i, int(c)) for i, c in enumerate(own)], signs,
-        [hashlib.sha256(p.tobytes()).hexdigest() for p in pictures],
-        np.stack([fingerprint(p) for p in pictures]), galleries,
-    )  # fmt: skip
-
-
-def _rendered(some: list[Sign], copies: int, of: Callable[..., Any], rng: Any) -> list[tuple[Sign, Any, str]]:
-    found = []
-    for sign in some:
-        for _ in range(copies):
-            text = say(sign, rng)
-            found.append((sign, variant(of(sign), rng, upright=sign.stays_upright), text))
-    return found
-
-
-def _gallery(towers: Any, part: list[tuple[Sign, Any, str]], texts: list[str], true_IC: Any) -> Gallery:
-    signs = [s for s, _, _ in part]
-    number = {s: n for n, s in enumerate(dict.fromkeys(x.subject for x in signs))}
-    image = np.array([number[s.subject] for s in signs])
-    pixels = torch.stack([towers.transform(p) for _, p, _ in part])
-    cluster = image[true_IC.argmax(axis=0)]
-    return Gallery(pixels, towers.tokens(texts), true_IC, image, cluster, texts, [s.label for s in signs])
+    kept = rendered([parts["kept"][i] for i in pick], rng, of, copies=1, style="twemoji")
+    texts = sorted(set(kept.said))
+    is_true = np.array([[t in truths(s) for t in texts] for s in kept.signs])
+    galleries["kept"] = gallery(towers, kept.signs, kept.pictures, texts, is_true)
+    return world_of(towers, rng, trained, true, galleries)
 
 
 def arms(world: World, seed: int) -> dict[str, Callable[[], Labels]]:

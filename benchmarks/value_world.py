@@ -72,11 +72,11 @@ def make_world(seed: int, num: int, towers: Any, kept: dict[tuple[str, str], Ima
             kept[sign.code, style] = picture(sign, style)
         return kept[sign.code, style]
 
-    trained = _rendered(train, rng, drawn, copies=2)
+    trained = rendered(train, rng, drawn, copies=2)
     taken, known = {drawn(s, "openmoji").tobytes() for s in train}, set(trained.said)
     fresh = [[s for s in some if drawn(s, "openmoji").tobytes() not in taken] for some in (test, choice, new)]
     parts = {
-        name: _rendered(some, rng, drawn, copies=2, unsaid=known)
+        name: rendered(some, rng, drawn, copies=2, unsaid=known)
         for name, some in zip(("test", "choice", "new_things"), fresh, strict=True)
     }
     alike: dict[bytes, set[str]] = {}
@@ -89,18 +89,23 @@ def make_world(seed: int, num: int, towers: Any, kept: dict[tuple[str, str], Ima
     galleries = {}
     for name, part in parts.items():
         texts = sorted(set(part.said))
-        galleries[name] = _gallery(towers, part.signs, part.pictures, texts, true(part.signs, texts))
+        galleries[name] = gallery(towers, part.signs, part.pictures, texts, true(part.signs, texts))
     once, texts = parts["test"].signs[::2], galleries["test"].captions
     other = [variant(drawn(s, "fluent"), rng, upright=s.stays_upright) for s in once]
-    galleries["other_style"] = _gallery(towers, once, other, texts, true(once, texts))
+    galleries["other_style"] = gallery(towers, once, other, texts, true(once, texts))
     order = rng.permutation(len(outside))[:NUM_RETENTION]
     half = len(order) // 2
     for name, numbers in (("retention", order[:half]), ("retention_choice", order[half:])):
-        part = _rendered([outside[i] for i in numbers], rng, drawn, copies=1, style="twemoji")
+        part = rendered([outside[i] for i in numbers], rng, drawn, copies=1, style="twemoji")
         texts = sorted(set(part.said))
         is_true = np.array([[t in truths(s) for t in texts] for s in part.signs])
-        galleries[name] = _gallery(towers, part.signs, part.pictures, texts, is_true)
-    captions = sorted(known)
+        galleries[name] = gallery(towers, part.signs, part.pictures, texts, is_true)
+    return world_of(towers, rng, trained, true, galleries)
+
+
+def world_of(towers: Any, rng: Any, trained: Part, true: Any, galleries: dict[str, Gallery]) -> World:
+    """The world whose training pairs are `trained`, SWAPPED of them broken; `true(signs, captions)` is the truth."""
+    captions = sorted(set(trained.said))
     at = {text: n for n, text in enumerate(captions)}
     own = np.array([at[text] for text in trained.said])
     swap = rng.choice(len(own), int(SWAPPED * len(own)), replace=False)
@@ -135,7 +140,7 @@ def _divided(rng: Any, num: int) -> tuple[list[Sign], ...]:
     return train, test, choice, new, outside
 
 
-def _rendered(
+def rendered(
     some: list[Sign], rng: Any, drawn: Any, *, copies: int, unsaid: Any = (), style: Style = "openmoji"
 ) -> Part:
     """Renderings with a caption each; those of which nothing but what is in `unsaid` was said are left out."""
@@ -155,7 +160,7 @@ def _pixels(towers: Any, pictures: list[Image.Image]) -> Any:
     return torch.stack([towers.transform(p) for p in pictures])
 
 
-def _gallery(
+def gallery(
     towers: Any, some: list[Sign], shown: list[Image.Image], texts: list[str], true_IC: Any
 ) -> Gallery:
     """Clusters are subjects: of an image its own, of a caption that of the first image that it is true of."""
