@@ -14,8 +14,9 @@ BUDGET = (("Epochs", "30"), ("Most steps", "60"), ("Batch size", "32"), ("Micro-
 
 @pytest.fixture(scope="module")
 def earlier(nearmiss):
-    """A finished run to compare with: whatever finished before, else a quick one."""
-    finished = [run for run in nearmiss.get("/api/runs")["runs"] if run["state"] == "finished"]
+    """A finished run of another configuration to compare with: an adapter that finished before, else a quick one."""
+    runs = nearmiss.get("/api/runs")["runs"]
+    finished = [run for run in runs if run["state"] == "finished" and run["preset"] == "adapter"]
     if finished:
         return finished[0]["id"]
     body = {"data_set_id": 1, "model_id": 1, "preset": "adapter", "overrides": {"epochs": 2}}
