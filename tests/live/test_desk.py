@@ -432,7 +432,9 @@ def test_a_lasso_on_the_map_is_the_queue_and_what_a_sweep_may_accept_until_it_is
     page.reload()
     page.get_by_role("tab", name="Curate").click()
     page.get_by_role("button", name="Focus").click()
-    page.wait_for_selector("#nm-curate :is(.nm-notice, .nm-picture img)")  # at most second votes are left of it
+    page.wait_for_selector(
+        "#nm-curate :is(.nm-notice, .nm-picture img)"
+    )  # at most second votes are left of it
     page.keyboard.press("z")
     page.wait_for_selector("text=Taken back")
     assert server.accepted() == []
