@@ -103,7 +103,7 @@ export class SweepView {
     const left = check.sample_size - check.num_judged;
     return notice(
       "empty",
-      `A sample of ${check.person} is open: ${check.num_judged} of ${check.sample_size} judged.`,
+      `Your sample is open: ${check.num_judged} of ${check.sample_size} judged.`,
       button(`Judge the other ${left}`, async () => this.judge(await get(`/api/bulk-checks/${check.id}`))),
     );
   }
