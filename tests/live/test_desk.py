@@ -30,6 +30,7 @@ from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
 from app.store.models import (
+    Caption,
     Control,
     CurrentVerdict,
     DataSet,
@@ -382,6 +383,57 @@ def test_a_broken_pairs_caption_is_corrected_on_the_spot_and_taken_back(
     page.wait_for_function("t => document.querySelector('.nm-context p').textContent === t", arg=new)
     page.get_by_role("button", name="Take the correction back").click()
     page.wait_for_function("t => document.querySelector('.nm-context p').textContent === t", arg=old)
+
+
+def test_back_write_context_and_search_have_their_keys_and_a_dialog_gives_the_focus_back(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    look(page, server, "focus")
+    first = shown(page)
+    own = item_of(page, first)["image_id"]
+    page.keyboard.press("Space")
+    assert shown(page) != first
+    page.keyboard.press("ArrowLeft")
+    assert shown(page) == first
+    page.get_by_role("button", name="Write a negative").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("textbox", name="A caption that is not true").fill("what nobody drew")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.textContent.startsWith('Write a negative')")
+    page.keyboard.press("w")
+    page.get_by_role("textbox", name="A caption that is not true").fill("what nobody drew")
+    page.keyboard.press("Enter")
+    page.locator(".nm-last").get_by_text("Kept as a negative of this image: “what nobody drew”").wait_for()
+    with server.database.reading() as session:
+        written = select(Verdict).join(Caption, Caption.id == Verdict.caption_id)
+        found = session.scalars(written.where(Caption.text == "what nobody drew")).one()
+        assert (found.image_id, found.answer, found.person) == (own, "no_match", "ana")
+    page.keyboard.press("c")
+    page.wait_for_selector(".nm-context h3")
+    page.keyboard.press("/")
+    page.wait_for_function("document.activeElement.type === 'search'")
+
+
+def test_another_tools_verdicts_come_in_by_a_mapper_of_columns_and_words(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    page.goto(server.address)
+    page.get_by_role("tab", name="Data").click()
+    page.get_by_text("Verdicts as files").click()
+    rows = b"pic,sentence,choice\n5.png,what a tool said,bad\nnowhere.png,x,bad\n"
+    file = {"name": "tool.csv", "mimeType": "text/csv", "buffer": rows}
+    page.get_by_label("A file of verdicts").set_input_files(file)
+    for role, column in (("Picture's name", "pic"), ("Caption", "sentence"), ("Verdict", "choice")):
+        page.locator(".nm-mapper label", has_text=role).locator("select").first.select_option(column)
+    page.locator(".nm-mapper label", has_text="bad").locator("select").select_option("no_match")
+    page.get_by_role("button", name="Import these verdicts").click()
+    page.get_by_text("1 verdicts are new, 0 stood already, 1 rows were refused.").first.wait_for()
+    with server.database.reading() as session:
+        taken = select(Verdict.answer, Verdict.source).join(Caption, Caption.id == Verdict.caption_id)
+        found = session.execute(taken.where(Caption.text == "what a tool said")).one()
+        assert tuple(found) == ("no_match", "import")
 
 
 def test_a_lasso_on_the_map_is_the_queue_and_what_a_sweep_may_accept_until_it_is_let_go(

@@ -8,6 +8,7 @@ import { sliceOf } from "./slice.js";
 import { ANSWERS } from "./verdicts.js";
 
 const TARGETS = [0.01, 0.02, 0.05, 0.1];
+const LOOK_MS = 1500; // while a large slice is applied
 
 export class SweepView {
   constructor(root, { outbox, onStatus, onDecided, me }) {
@@ -30,7 +31,8 @@ export class SweepView {
   // Step 1: the slice, the error rate, the sample.
   chooser(bands) {
     if (!bands.length) return notice("empty", sliceOf(this.set.id) ? "No suggestion about the images from the map is open." : "There are no open suggestions to sweep. Find suggestions in the anchor board.");
-    const proposed = [...new Set(bands.map((band) => band.proposed))];
+    const open = (name) => bands.filter((band) => band.proposed === name).reduce((sum, band) => sum + band.num_open, 0);
+    const proposed = [...new Set(bands.map((band) => band.proposed))].sort((a, b) => open(b) - open(a)); // the most there is to save first
     const answer = h("select", { onchange: () => this.drawBands(bands) }, proposed.map((name) => h("option", { value: name }, ANSWERS[name].label)));
     const target = h("select", {}, TARGETS.map((rate) => h("option", { value: rate, selected: rate === 0.05 }, `at most ${percent(rate, 0)} wrong`)));
     this.form = { answer, target, from: h("select", {}), to: h("select", {}), size: h("output", { class: "nm-meta" }) };
@@ -101,7 +103,7 @@ export class SweepView {
     const left = check.sample_size - check.num_judged;
     return notice(
       "empty",
-      `A sample of ${check.person} is open: ${check.num_judged} of ${check.sample_size} judged.`,
+      `Your sample is open: ${check.num_judged} of ${check.sample_size} judged.`,
       button(`Judge the other ${left}`, async () => this.judge(await get(`/api/bulk-checks/${check.id}`))),
     );
   }
@@ -149,6 +151,11 @@ export class SweepView {
     const before = this.check.num_remaining;
     trouble.textContent = "";
     pressed.textContent = "Applying …";
+    const look = async () => {
+      const { num_remaining } = await get(`/api/bulk-checks/${this.check.id}`);
+      if (this.applying) pressed.textContent = `Applying … ${number(before - num_remaining)} of ${number(before)}`;
+    };
+    this.applying = setInterval(() => look().catch(() => {}), LOOK_MS);
     try {
       this.check = await post(`/api/bulk-checks/${this.check.id}/apply`);
       fill(
@@ -165,16 +172,23 @@ export class SweepView {
       trouble.textContent = error.message;
       pressed.textContent = "Try again";
       pressed.disabled = false;
+    } finally {
+      this.applying = clearInterval(this.applying);
     }
   }
 
   async takeBack() {
+    if (this.isTakingBack) return;
+    this.isTakingBack = true;
+    fill(this.root, notice("empty", "Taking all of them back …"));
     try {
       await post("/api/verdicts/undo", { uuid: crypto.randomUUID(), retracts: null, data_set_id: this.set.id });
       announce("The bulk accept is taken back");
       await this.open(this.set);
     } catch (error) {
       fill(this.root, notice("error", error.message, button("Back", () => this.open(this.set))));
+    } finally {
+      this.isTakingBack = false;
     }
   }
 
