@@ -38,8 +38,11 @@ def main() -> int:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--split", choices=(*HALVES, "both"), default="both")
     parser.add_argument("--set", type=json.loads, default={}, help="changes of the configuration as JSON")
+    parser.add_argument("--quick", action="store_true", help="few drawings, two steps: only whether it runs")
     given = parser.parse_args()
-    pictures = {drawing.key: rasterise(drawing, image_px=PX) for drawing in drawings()}
+    if given.quick:
+        given.set = {"max_steps": 2, **given.set}
+    pictures = rasterised(num_train=600 if given.quick else None)
     halves = HALVES if given.split == "both" else (given.split,)
     runs = []
     for half in halves:
@@ -48,9 +51,17 @@ def main() -> int:
             for seed in map(int, given.seeds.split(",")):
                 runs.append(measured(data, name, seed, given.set) | {"half": half})
                 print(json.dumps(runs[-1]), flush=True)
-    if given.split == "both" and not given.set:
-        write_result("recipes", figures_of(runs), runs=runs, num_pairs={h: num_pairs(h) for h in halves})
+    if given.split == "both" and (given.quick or not given.set):
+        sizes = {half: num_pairs(half) for half in halves}
+        write_result("recipes", figures_of(runs), quick=given.quick, runs=runs, num_pairs=sizes)
     return 0
+
+
+def rasterised(*, num_train: int | None = None) -> dict[str, bytes]:
+    """Key → PNG of the held-out drawings and of the first `num_train` to train on (None: all)."""
+    train = [drawing for drawing in drawings() if drawing.split == "train"][:num_train]
+    held_out = [drawing for drawing in drawings() if drawing.split == "held_out"]
+    return {drawing.key: rasterise(drawing, image_px=PX) for drawing in (*train, *held_out)}
 
 
 def half_of(drawing: Drawing) -> str:
@@ -64,8 +75,9 @@ def num_pairs(half: str) -> int:
 
 
 def demo(pictures: dict[str, bytes], half: str) -> FineTuneData:
-    """The demo with one half of its held-out drawings."""
-    chosen = [d for d in drawings() if d.split == "train" or half_of(d) == half]
+    """The demo with one half of its held-out drawings, of what there are pictures of."""
+    known = [d for d in drawings() if d.key in pictures]
+    chosen = [d for d in known if d.split == "train" or half_of(d) == half]
     examples = [Example(d.key, d.key, pictures[d.key], d.caption, d.split) for d in chosen]
     return FineTuneData(
         train=[x for x in examples if x.split == "train"],
