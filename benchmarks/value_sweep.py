@@ -124,7 +124,7 @@ def main() -> None:
     seeds = tuple(int(x) for x in parser.parse_args().seeds.split(","))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     value.FULL_STEPS, value.FULL_LR = STEPS, LR
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(exist_ok=True, parents=True)
     base = tiny_clip()
     rows = [sweep_seed(seed, base) for seed in seeds]
     if seeds == REPORTED:
