@@ -3,8 +3,7 @@
     python benchmarks/value_sweep.py [--seeds 0,1,2,3,4]
 
 Run after the result, so exploratory: the protocol had only promised the figure. Trains `plain` and `attract@300` of
-`value_many.py` anew and adds `sweep` and the `mix_` figures to benchmarks/results/value_many.json. Finished (seed, arm)
-sweeps lie in benchmarks/value-cache and are used again.
+`value_many.py` anew; NEARMISS_BASE_SEED names the base. Finished (seed, arm) sweeps lie in benchmarks/value-cache.
 """
 
 import argparse
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 import value
-from result import RESULTS, git
-from tiny_clip import FOLDER, tiny_clip
+from result import write_result
+from tiny_clip import FOLDER, SEED, tiny_clip
 from value import CACHE, train
 from value_many import BATCH, LR, PRIMARY, REPORTED, STEPS, arms, make_world
 from value_measure import by_projection, by_towers, prepare, retrieval, weights_of
@@ -62,7 +61,7 @@ def sweep_seed(seed: int, base: Any) -> dict[str, Any]:
 
 
 def sweep_report(rows: list[dict[str, Any]]) -> None:
-    """The sweep's table, and the primary comparison at the mix that the other seeds recommend, into value_many.json.
+    """The sweep's table, and the primary comparison at the mix that the other seeds recommend.
 
     The product's rule (`clipcore.best.recommend`): the best mAP@R among the mixes that lose at most one point of what
     the base knew. A seed's share is chosen on the other four, so that no seed's own test chooses for it.
@@ -97,22 +96,14 @@ def sweep_report(rows: list[dict[str, Any]]) -> None:
     gain, over = compare(mixed, *PRIMARY), compare(mixed, "attract@300", "base")
     lost = [row["base"]["kept"] - row["attract@300"]["kept"] for row in mixed]
     print("\n".join(lines))
-    print(
-        f"recommended: {chosen}; at it {PRIMARY[0]} - {PRIMARY[1]}: {gain}; - base: {over}; retention lost: {lost}"
-    )
-    path = RESULTS / "value_many.json"
-    result = json.loads(path.read_text())
-    result["figures"] |= {
+    figures = {
         "mix_gain_300_queue": gain["gain"], "mix_gain_300_queue_ci_low": gain["low"], "mix_gain_300_queue_ci_high": gain["high"],
-        "mix_gain_over_base": over["gain"], "mix_gain_over_base_ci_low": over["low"], "retention_loss": float(np.mean(lost)),
+        "mix_gain_over_base": over["gain"], "mix_gain_over_base_ci_low": over["low"], "mix_gain_over_base_ci_high": over["high"],
+        "retention_loss": float(np.mean(lost)),
     }  # fmt: skip
-    result["sweep"] = {
-        "commit": git("rev-parse", "HEAD"),
-        "chosen": chosen,
-        "retention_lost": lost,
-        "table": lines,
-    }
-    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(
+        "value_sweep", figures, base=SEED, chosen=chosen, retention_lost=lost, table=lines, seeds=len(rows)
+    )
 
 
 def main() -> None:
