@@ -95,8 +95,8 @@ class Postgres:
         self.process.wait()
 
     def close(self) -> None:
-        """Stops it, whoever is still connected, and removes its data."""
-        self.process.send_signal(signal.SIGINT)
+        """Stops it, whoever is still connected, and removes its data, which nothing need write down any more."""
+        self.process.send_signal(signal.SIGQUIT)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

@@ -16,6 +16,7 @@ from clipcore.errors import ClipcoreError
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
+PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl"}
 TRUNCATED_CHUNK = 4096  # captions tokenised at once: 5 MB
 
 
@@ -156,9 +157,11 @@ def _batch_norms(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 def _refuse_pickles(config: ModelConfig) -> None:
     """A pickle runs code when it is read."""
-    if Path(config.pretrained).suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
+    weights = Path(config.pretrained)
+    is_file = config.pretrained and weights.is_file()  # open_clip unpickles whatever has another ending
+    if weights.suffix in PICKLES or (is_file and weights.suffix != ".safetensors"):
         raise ClipcoreError(
-            f"{config.pretrained} is a pickle, which can run code when it is read: convert it once with "
+            f"{config.pretrained} is no .safetensors but a pickle, which can run code when it is read: convert it once with "
             "`python -m clipcore.convert FILE NEW.safetensors` and give the new file."
         )
     if config.name.startswith("local-dir:"):

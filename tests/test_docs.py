@@ -56,6 +56,18 @@ def test_every_python_block_runs(page, folder):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.parametrize("page", ["robustness.md", "hostile-files.md"])
+def test_every_test_that_a_table_names_exists(page):
+    named = re.findall(
+        r"`((?:tests/|test_)[\w/]+\.py)(?:::(\w+))?", (ROOT / "docs" / page).read_text("utf-8")
+    )
+    assert named or page != "robustness.md"
+    for path, test in named:
+        files = list((ROOT / "tests").rglob(Path(path).name))
+        assert len(files) == 1 and str(files[0]).endswith(path), path
+        assert not test or f"def {test}" in files[0].read_text("utf-8"), (path, test)
+
+
 def test_reference_is_what_the_docstrings_say():
     spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs/make_api.py")
     assert spec is not None and spec.loader is not None

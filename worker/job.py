@@ -1,6 +1,7 @@
-"""A job's own process: `python -m worker.job` reads "JOB_ID TOKEN" from its input, works, reports, ends.
+"""A job's own process: `python -m worker.job QUEUE` reads "JOB_ID TOKEN" from its input, works, reports, ends.
 
-It imports torch while it waits, so that a spare one begins at once.
+One of the gpu queue imports torch while it waits, so that a spare one begins at once. Most jobs of the cpu queue need none
+of it, and importing it made up most of a short export.
 """
 
 import errno
@@ -8,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +30,7 @@ from worker.shortage import is_out_of_memory, no_room, remedy
 from worker.supervise import EXIT_REPORTED
 
 log = logging.getLogger(__name__)
+Row = TypeVar("Row")
 Work = Callable[[JobContext, Job], Callable[[Session], None]]
 """Does the work and returns what writes its results, in the same transaction that finishes the job."""
 
@@ -35,9 +38,8 @@ Work = Callable[[JobContext, Job], Callable[[Session], None]]
 def main() -> int:
     """The process's exit code: 0 whenever the row says how the job ended."""
     begin_logs(get_settings())
-    import torch  # noqa: F401  warmed up before the job is known
-
-    import worker.fine_tune  # noqa: F401
+    if sys.argv[1:] == ["gpu"]:
+        import worker.fine_tune  # noqa: F401  warmed up before the job is known
 
     line = sys.stdin.readline().split()
     if len(line) != 2:
@@ -56,22 +58,26 @@ def main() -> int:
 
 def _processes(settings: Settings, job_id: int) -> int:
     database = Database(settings)
+    request = _read(database, lambda session: session.scalar(select(Job.request).where(Job.id == job_id)))
+    database.close()
+    return int((request or {}).get("processes") or 1)
+
+
+def _read(database: Database, look: Callable[[Session], Row]) -> Row:
+    """What `look` finds; a database that is away is waited for."""
     while True:
         try:
             with database.reading() as session:
-                request = session.scalar(select(Job.request).where(Job.id == job_id)) or {}
-            return int(request.get("processes") or 1)
+                return look(session)
         except DBAPIError as error:
             log.warning("the database is away, waiting to begin: %s", error)
             time.sleep(1)
-        finally:
-            database.close()
 
 
 def run(context: JobContext) -> int:
     """Works and writes the end of the job."""
-    with context.database.reading() as session:
-        job = session.scalars(select(Job).where(Job.id == context.job_id)).one()
+    mine = select(Job).where(Job.id == context.job_id)
+    job = _read(context.database, lambda session: session.scalars(mine).one())
     job_id, token = context.job_id, context.token
     try:
         results = work_of(job.kind)(context, job)

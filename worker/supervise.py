@@ -1,7 +1,8 @@
 """Claims the best waiting job and runs it in an executed process; says why when that process dies.
 
-A spare process with torch already imported waits for the next job (import: about 7 s on two cores). It has imported
-and done nothing else, takes one job, and ends with it.
+For the gpu queue a spare process with torch already imported waits for the next job (import: about 7 s on two cores). It
+has imported and done nothing else, takes one job, and ends with it. A database that is away is waited for, so that a job
+which waits is begun, and a process that died is told of, as soon as it is back.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import deque
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.jobs import lease
 from app.jobs.expire import crashed
@@ -22,6 +23,7 @@ from app.settings import Settings
 from app.store.database import Database
 
 log = logging.getLogger(__name__)
+LOOK_EVERY_S = 1.0  # at a database that is away
 GRACE_S = 100.0  # between asking a job to save and killing it; compose grants 120
 BEGINS_WITHIN_S = 300.0  # how long a claimed job's process may import before its lease is left to run out
 TAIL_LINES = 30
@@ -44,8 +46,15 @@ class Supervisor:
         """Takes one waiting job after the other, the best first, until none is left for this worker."""
         self._database = self._database or Database(self._settings)
         while not self._stopping:
-            with self._database.transaction() as session:
-                job = lease.claim_next(session, queue=self._queue, worker=self._name, num_gpus=self._num_gpus)
+            try:
+                with self._database.transaction() as session:
+                    job = lease.claim_next(
+                        session, queue=self._queue, worker=self._name, num_gpus=self._num_gpus
+                    )
+            except DBAPIError as error:
+                log.warning("no job can be taken, the database is away: %s", error)
+                time.sleep(LOOK_EVERY_S)
+                continue
             if job is None:
                 return
             self._work(self._database, job)
@@ -66,7 +75,8 @@ class Supervisor:
         reader.join(timeout=2)
         self.warm_up()  # not earlier: importing torch would take a core from the job
         if code not in (0, EXIT_LOST, EXIT_REPORTED):
-            _say_died(database, job, code, tail)
+            while not self._has_told(database, job, code, tail) and not self._stopping:
+                time.sleep(LOOK_EVERY_S)  # untold, its lease would have to run out
 
     def _hold(self, database: Database, job: lease.Claimed, process: subprocess.Popen[str]) -> None:
         """Keeps the lease until the process has begun: importing torch may take longer than a lease."""
@@ -83,7 +93,7 @@ class Supervisor:
     def warm_up(self) -> None:
         """Starts a spare process where this worker keeps one."""
         if self._keep_spare and self._spare is None and not self._stopping:
-            self._spare = _start()
+            self._spare = _start(self._queue)
 
     def stop(self) -> None:
         """Asks the running job to save and leave; kills it after the grace."""
@@ -102,7 +112,15 @@ class Supervisor:
 
     def _take_spare(self) -> subprocess.Popen[str]:
         spare, self._spare = self._spare, None
-        return spare if spare is not None and spare.poll() is None else _start()
+        return spare if spare is not None and spare.poll() is None else _start(self._queue)
+
+    def _has_told(self, database: Database, job: lease.Claimed, code: int, tail: deque[str]) -> bool:
+        try:
+            _say_died(database, job, code, tail)
+        except DBAPIError as error:
+            log.warning("job %s died, and the database is away: %s", job.job_id, error)
+            return False
+        return True
 
     def _tell(self, process: subprocess.Popen[str], job: lease.Claimed) -> None:
         assert process.stdin is not None
@@ -133,9 +151,9 @@ def _killed_by(number: int) -> str:
     return f"its process was killed by {name}{memory}"
 
 
-def _start() -> subprocess.Popen[str]:
+def _start(queue: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "worker.job"],
+        [sys.executable, "-m", "worker.job", queue],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,9 +1,11 @@
 """Accept the proposed verdict for a whole slice of the queue, once a blind random sample has bounded its error rate.
 
-A check freezes its rule (proposed verdict, band of probability), its seed and its sample before anything is judged.
-The sample is judged by one person without proposal and score, each item by itself (an answer spreads to no near duplicate,
-so every draw of the sample is looked at); an answer other than the proposed one, "can't tell" included, is an error. Their number is written down when the sample is complete, before anybody sees it. The rest of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further
-check whose band overlaps an earlier one's is a further try, and try k is held to the level 0.05 / 2^(k-1).
+A check freezes its rule (proposed verdict, band of probability, images of the map's lasso), its seed and its sample
+before anything is judged. The sample is judged by one person without proposal and score, each item by itself (an answer
+spreads to no near duplicate, so every draw of the sample is looked at); an answer other than the proposed one, "can't
+tell" included, is an error. Their number is written down when the sample is complete, before anybody sees it. The rest
+of the slice may be accepted when Clopper and Pearson's upper bound is within the target. A further check that shares a
+band and images with an earlier one is a further try, and try k is held to the level 0.05 / 2^(k-1).
 """
 
 import random
@@ -20,6 +22,7 @@ from app.actions.error_bound import smallest_sample, upper_bound
 from app.errors import Conflict, NearmissError, NotFound
 from app.store.models import Answer, BulkCheck, Caption, Image, Job, Suggestion, Verdict
 from app.store.reads.data_sets import IS_OPEN, get_data_set
+from app.store.reads.slices import about
 
 LEVEL = 0.05
 MAX_SAMPLE = 1_000
@@ -28,11 +31,15 @@ BATCH = 2_000  # verdicts a transaction
 
 @dataclass(frozen=True)
 class Slice:
-    """Open suggestions of one proposed verdict with min_probability ≤ probability < max_probability (1 included at 1)."""
+    """Open suggestions of one proposed verdict with min_probability ≤ probability < max_probability (1 included at 1).
+
+    `images`: ids of the images that they are about; None: of all.
+    """
 
     proposed: Answer
     min_probability: float = 0.0
     max_probability: float = 1.0
+    images: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_probability < self.max_probability <= 1.0:
@@ -106,6 +113,7 @@ def start_check(
         proposed=wanted.proposed,
         min_probability=wanted.min_probability,
         max_probability=wanted.max_probability,
+        image_ids=None if wanted.images is None else sorted(wanted.images),
         target_error=target_error,
         alpha=LEVEL / 2 ** (attempt - 1),
         attempt=attempt,
@@ -245,13 +253,16 @@ def _answers(session: Session, check: BulkCheck) -> dict[int, str]:
 
 def _num_tries(session: Session, data_set_id: int, wanted: Slice) -> int:
     """Earlier checks that looked at a part of this slice."""
-    query = select(func.count()).where(
+    query = select(BulkCheck.image_ids).where(
         BulkCheck.data_set_id == data_set_id,
         BulkCheck.proposed == wanted.proposed,
         BulkCheck.min_probability < wanted.max_probability,
         BulkCheck.max_probability > wanted.min_probability,
     )
-    return session.scalar(query) or 0
+    return sum(
+        ids is None or wanted.images is None or not wanted.images.isdisjoint(ids)
+        for ids in session.scalars(query)
+    )
 
 
 def _in_slice(data_set_id: int, wanted: Slice) -> Sequence[ColumnElement[bool]]:
@@ -263,6 +274,7 @@ def _in_slice(data_set_id: int, wanted: Slice) -> Sequence[ColumnElement[bool]]:
         Suggestion.proposed == wanted.proposed,
         Suggestion.probability >= wanted.min_probability,
         below,
+        *about(wanted.images),
     )
 
 
@@ -278,7 +290,8 @@ def _open_ids(data_set_id: int, wanted: Slice):  # type: ignore[no-untyped-def]
 
 def _rest(check: BulkCheck):  # type: ignore[no-untyped-def]
     """The open suggestions of the slice as it was when the sample was drawn, without the sample."""
-    wanted = Slice(check.proposed, check.min_probability, check.max_probability)  # type: ignore[arg-type]
+    images = None if check.image_ids is None else frozenset(check.image_ids)
+    wanted = Slice(check.proposed, check.min_probability, check.max_probability, images)  # type: ignore[arg-type]
     return (
         _open_ids(check.data_set_id, wanted)
         .add_columns(Suggestion.image_id, Suggestion.caption_id)

@@ -83,6 +83,9 @@ NO_LINE = {
     "/api/runs/preview": "changes nothing",
     "/api/data-sets/{data_set_id}/search": "changes nothing",
     "/api/data-sets/{data_set_id}/map/cards": "changes nothing",
+    "/api/data-sets/{data_set_id}/slices": "changes nothing",
+    "/api/data-sets/{data_set_id}/bulk-checks/plan": "changes nothing",
+    "/api/data-sets/{data_set_id}/disagreements": "changes nothing",
 }
 
 

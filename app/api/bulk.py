@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from fastapi import APIRouter
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,8 @@ from app.actions.bulk_accept import (
     start_check,
     unjudged,
 )
-from app.api.access import Db, Id, Person
+from app.api.access import VIEWER, Db, Id, Person
+from app.api.image_slice import ImageSlice
 from app.store.models import Answer, BulkCheck
 from app.store.reads.slices import Band, BlindItem, blind_items, open_bands
 
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/api")
 Part = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class NewCheck(BaseModel):
+class NewCheck(ImageSlice):
     """The slice, the error rate to show, and the size of the sample (null: the smallest that can show it)."""
 
     proposed: Answer
@@ -37,6 +38,11 @@ class NewCheck(BaseModel):
     max_probability: Part = 1.0
     target_error: Annotated[float, Field(ge=0.001, le=0.5)] = 0.05
     sample_size: Annotated[int, Field(ge=1, le=MAX_SAMPLE)] | None = None
+
+    def wanted(self) -> Slice:
+        """Raises NearmissError for an empty band."""
+        images = None if self.image_ids is None else frozenset(self.image_ids)
+        return Slice(self.proposed, self.min_probability, self.max_probability, images)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class CheckView:
     proposed: str
     min_probability: float
     max_probability: float
+    num_images: int | None  # of a lasso on the map; null: all
     target_error: float
     level: float  # 1 - alpha of this try
     attempt: int
@@ -65,11 +72,11 @@ class CheckView:
     items: list[BlindItem]
 
 
-@router.get("/data-sets/{data_set_id}/slices")
-def slices(data_set_id: Id, database: Db) -> list[Band]:
+@router.post("/data-sets/{data_set_id}/slices", dependencies=[VIEWER])
+def slices(data_set_id: Id, body: ImageSlice, database: Db) -> list[Band]:
     """Open suggestions by proposed verdict and tenth of probability."""
     with database.reading() as session:
-        return open_bands(session, data_set_id)
+        return open_bands(session, data_set_id, images=body.image_ids)
 
 
 @router.get("/data-sets/{data_set_id}/bulk-checks")
@@ -80,30 +87,21 @@ def checks(data_set_id: Id, database: Db) -> list[CheckView]:
         return [_view(session, c) for c in session.scalars(query.order_by(BulkCheck.id.desc()).limit(20))]
 
 
-@router.get("/data-sets/{data_set_id}/bulk-checks/plan")
-def plan(
-    data_set_id: Id,
-    database: Db,
-    proposed: Answer,
-    min_probability: Part = 0.0,
-    max_probability: Part = 1.0,
-    target_error: Annotated[float, Query(ge=0.001, le=0.5)] = 0.05,
-) -> Plan:
+@router.post("/data-sets/{data_set_id}/bulk-checks/plan", dependencies=[VIEWER])
+def plan(data_set_id: Id, body: NewCheck, database: Db) -> Plan:
     """What a check of this slice would take, before it is drawn."""
-    wanted = Slice(proposed, min_probability, max_probability)
     with database.reading() as session:
-        return plan_check(session, data_set_id, wanted=wanted, target_error=target_error)
+        return plan_check(session, data_set_id, wanted=body.wanted(), target_error=body.target_error)
 
 
 @router.post("/data-sets/{data_set_id}/bulk-checks")
 def start(data_set_id: Id, body: NewCheck, database: Db, person: Person) -> CheckView:
     """Draw the sample of a new check."""
-    wanted = Slice(body.proposed, body.min_probability, body.max_probability)
     with database.transaction() as session:
         check = start_check(
             session,
             data_set_id,
-            wanted=wanted,
+            wanted=body.wanted(),
             person=person,
             target_error=body.target_error,
             sample_size=body.sample_size,
@@ -140,6 +138,7 @@ def _view(session: Session, check: BulkCheck, *, items: bool = False) -> CheckVi
         proposed=check.proposed,
         min_probability=check.min_probability,
         max_probability=check.max_probability,
+        num_images=None if check.image_ids is None else len(check.image_ids),
         target_error=check.target_error,
         level=1.0 - check.alpha,
         attempt=check.attempt,

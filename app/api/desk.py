@@ -12,7 +12,8 @@ from app.actions.desk_panel import Panel, desk_panel
 from app.actions.mend_pair import mend_pair, take_back_mend
 from app.actions.set_desk import set_desk
 from app.actions.take_turn import take_boards, take_queue
-from app.api.access import DATA_SET_ADMIN, MAX_ID, Db, Id, Person
+from app.api.access import DATA_SET_ADMIN, MAX_ID, VIEWER, Db, Id, Person
+from app.api.image_slice import ImageSlice
 from app.store.models import Caption, Mend, Pair
 from app.store.reads.agreement import Dispute, disputes
 from app.store.reads.boards import MAX_BOARDS, Boards, next_boards
@@ -20,7 +21,6 @@ from app.store.reads.queue import MAX_EXCLUDED, Order, Queue, next_items
 
 router = APIRouter(prefix="/api")
 Taken = TypeVar("Taken", Queue, Boards)
-MAX_SLICE = 10_000  # images
 TRIES = 50  # as many people may press at the same moment
 # Fifty who look at once all want the same items, and forty-nine wait for nothing; the leases decide all the same.
 TURN = threading.Lock()
@@ -29,13 +29,12 @@ Held = Annotated[
 ]
 
 
-class Take(BaseModel):
-    """How many items or boards, the ids that the browser holds already, and the images of a slice (null: all)."""
+class Take(ImageSlice):
+    """How many items or boards, the ids that the browser holds already, and the images of a slice."""
 
     limit: int = Field(default=30, ge=1, le=100)
     exclude: Held
     order: Order = "mixed"
-    image_ids: list[Annotated[int, Field(ge=1, le=MAX_ID)]] | None = Field(default=None, max_length=MAX_SLICE)
 
 
 class DeskShares(BaseModel):
@@ -137,11 +136,11 @@ def change_shares(data_set_id: Id, body: DeskShares, database: Db, person: Perso
     return panel(data_set_id, database, person)
 
 
-@router.get("/data-sets/{data_set_id}/disagreements")
-def disagreements(data_set_id: Id, database: Db) -> list[Dispute]:
-    """Candidates on which two people disagree; a verdict without `suggestion_id` settles one."""
+@router.post("/data-sets/{data_set_id}/disagreements", dependencies=[VIEWER])
+def disagreements(data_set_id: Id, body: ImageSlice, database: Db) -> list[Dispute]:
+    """Candidates on which two people disagree, the oldest first; a verdict without `suggestion_id` settles one."""
     with database.reading() as session:
-        return disputes(session, data_set_id)
+        return disputes(session, data_set_id, images=body.image_ids)
 
 
 @router.post("/pairs/{pair_id}/mend")

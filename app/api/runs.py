@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from app.actions.add_model import add_model
+from app.actions.add_model import add_model, demand_place
 from app.actions.clone_run import clone_run
 from app.actions.plan_run import plan_run
 from app.actions.presets import PresetView, list_presets
@@ -82,6 +82,7 @@ def new_model(body: NewModel, database: Db, caller: Caller) -> list[ModelView]:
     """Adds a base model; all models, the newest last. It is loaded, and refused with a sentence, when first used."""
     name = body.name or f"{body.location} {body.pretrained}".strip()
     with database.transaction() as session:
+        demand_place(session, location=body.location, pretrained=body.pretrained)
         add_model(session, name=name, location=body.location, pretrained=body.pretrained)
     return models(database, caller)
 

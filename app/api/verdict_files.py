@@ -15,6 +15,7 @@ from app.actions.import_data_set import place_of
 from app.actions.import_verdicts import BATCH, Taken, import_batch
 from app.actions.verdict_files import ENDINGS, NUM_NEGATIVES, VerdictFormat, write_verdicts
 from app.api.access import SERVER_ADMIN, Db, Id, Person
+from app.errors import NearmissError
 from app.sources.rows import Rejected
 from app.sources.verdicts import read_verdicts, verdict_columns
 from app.store.reads.data_sets import get_data_set
@@ -87,7 +88,7 @@ def take_over(data_set_id: Id, body: VerdictSource, database: Db, person: Person
     columns = verdict_columns(path)
     rows = read_verdicts(path, columns={r: c for r, c in body.columns.items() if c}, words=body.words)
     if body.preview:
-        return VerdictImport(columns, [_line(row) for row in islice(rows, 10)], 0, 0, 0, [], None)
+        return VerdictImport(columns, _first(rows), 0, 0, 0, [], None)
     taken, bulk_id = Taken(), str(uuid4())
     while batch := list(islice(rows, BATCH)):
         with database.transaction() as session:
@@ -105,6 +106,14 @@ def _file(database: Db, source: str) -> Path:
         inside = sorted(p for p in path.iterdir() if p.is_file())
         path = inside[0] if inside else path
     return path
+
+
+def _first(rows: Iterator[object]) -> list[Line]:
+    """The first lines; while the columns are not mapped yet, one that says which is missing."""
+    try:
+        return [_line(row) for row in islice(rows, 10)]
+    except NearmissError as error:
+        return [Line("columns", reason=str(error))]
 
 
 def _line(row: object) -> Line:

@@ -331,6 +331,7 @@ class BulkCheck(Table):
     proposed: Mapped[str] = mapped_column(String(20))  # with the band, the rule of the slice
     min_probability: Mapped[float] = mapped_column(Float)
     max_probability: Mapped[float] = mapped_column(Float)
+    image_ids: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))  # null: of all images
     target_error: Mapped[float] = mapped_column(Float)
     alpha: Mapped[float] = mapped_column(Float)  # the level of this try
     attempt: Mapped[int]

@@ -255,13 +255,13 @@ def reasons(items: Items, candidate_S2: Ints, signal_SF: Floats, captions: Seque
         if at["same_caption"][n]:
             say.append("says the same words as the image's own caption")
         if at["same_image"][n]:
-            say.append("the caption's own image is the same picture")
+            say.append("the caption's own image looks the same")
         if at["margin"][n] > 0:
             say.append("the model ranks it above the image's own caption")
         differ = compare(captions[best[n]], captions[c[n]]) if best[n] >= 0 else None
         if differ and at["overlap"][n] > 0.3 and (differ.only_first or differ.only_second):
-            left, right = " ".join(differ.only_first) or "nothing", " ".join(differ.only_second) or "nothing"
-            say.append(f"differs in {left} / {right}")
+            left, right = " ".join(differ.only_first), " ".join(differ.only_second)
+            say.append(f"says {right or 'nothing'} instead of {left}" if left else f"adds {right}")
         if at["mutual"][n] and not say:
             say.append("image and caption are each other's nearest")
         found.append(say)

@@ -1,5 +1,6 @@
 """The store's tests run on SQLite and on a real Postgres, both built by the migrations."""
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,28 +18,56 @@ from app.store.schema import migrate
 from app.store.words import index_words
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that the migrations built; a test's own is a copy."""
+    home = tmp_path_factory.mktemp("migrated")
+    made = Database(Settings(home=home))
+    migrate(made.engine)
+    made.close()
+    return home / "nearmiss.db"
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> str:
+    """The name of a Postgres database that the migrations built; a test's own is a copy."""
+    create(postgres_url, "migrated")
+    made = Database(Settings(database_url=beside(postgres_url, "migrated")))
+    migrate(made.engine)
+    made.close()
+    return "migrated"
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings of an empty home; leases are short."""
-    url = ""
+    """Settings of a home whose database is empty, or has its tables where a test asks for `database`; leases are short."""
+    has_tables, url = "database" in request.fixturenames, ""
     if request.param == "postgres":
-        server = request.getfixturevalue("postgres_url")
-        name = f"t{uuid.uuid4().hex}"
-        engine = create_engine(
-            server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-        )
-        with engine.connect() as connection:
-            connection.execute(text(f"create database {name}"))
-        engine.dispose()
-        url = server.rsplit("/", 1)[0] + "/" + name
+        server, name = request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}"
+        create(server, name, template=request.getfixturevalue("template") if has_tables else "template1")
+        url = beside(server, name)
+    elif has_tables:
+        shutil.copy(request.getfixturevalue("migrated"), tmp_path)
     return Settings(home=tmp_path, database_url=url, lease_s=0.5, max_attempts=3)
+
+
+def create(server: str, name: str, *, template: str = "template1") -> None:
+    """A database of the server at that URL."""
+    engine = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"create database {name} template {template}"))
+    engine.dispose()
+
+
+def beside(server: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return server.rsplit("/", 1)[0] + "/" + name
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     """A migrated database."""
     made = Database(settings)
-    migrate(made.engine)
     yield made
     made.close()
 

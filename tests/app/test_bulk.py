@@ -11,6 +11,7 @@ from app.actions.bulk_accept import (
     apply_batch,
     close_sample,
     get_check,
+    plan_check,
     result_of,
     start_check,
     unjudged,
@@ -105,6 +106,25 @@ def test_one_error_closes_the_slice_and_a_second_try_needs_more(seeded: Database
         other = Slice("match")
         with pytest.raises(NearmissError, match="the slice has 0 open suggestions"):
             start_check(session, 1, wanted=other, person="ana", target_error=0.2)
+
+
+def test_a_check_of_some_images_speaks_for_them_alone(seeded: Database) -> None:
+    some = Slice("no_match", images=frozenset(range(1, 6)))
+    check_id = start(seeded, 0.2, some)
+    with seeded.transaction() as session:
+        check = get_check(session, check_id)
+        assert (check.slice_size, check.attempt) == (5 * 11, 1)
+        for images, attempt in (({5, 6}, 2), ({6, 7, 8}, 1), (None, 2)):
+            wanted = Slice("no_match", images=frozenset(images) if images else None)
+            plan = plan_check(session, 1, wanted=wanted, target_error=0.2)
+            assert plan.attempt == attempt, f"a further look at {images}"
+    judge(seeded, check_id, ["no_match"] * 14)
+    with seeded.transaction() as session:
+        assert result_of(session, get_check(session, check_id)).num_remaining == 5 * 11 - 14
+        apply_batch(session, check_id, person="ana")
+    with seeded.reading() as session:
+        settled = session.scalars(select(CurrentVerdict.image_id)).all()
+        assert len(settled) == 5 * 11 and set(settled) == some.images
 
 
 def test_cant_tell_counts_as_an_error(seeded: Database) -> None:

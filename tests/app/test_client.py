@@ -1,6 +1,8 @@
 """The typed client against a real server on a socket, the event stream, and webhooks."""
 
 import json
+import resource
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ import pytest
 import uvicorn
 from sqlalchemy import select
 
-from app.api import create_app
+from app.api import create_app, streams
+from app.api.streams import MAX_STREAMS
 from app.client import ApiError, Nearmiss
 from app.errors import NearmissError
 from app.jobs import lease, webhooks
@@ -103,6 +106,39 @@ def test_events_are_streamed_to_the_runs_end(nearmiss, seeded):
     assert not reader.is_alive() and [event.kind for event in seen][-2:] == ["log", "state"]
     with pytest.raises(ApiError, match="no run"):
         next(nearmiss.events(999))
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # seconds long, and about sockets
+def test_five_hundred_streams_and_slow_clients_leave_the_server_answering(nearmiss, seeded):
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (most, most)
+    )  # both ends of 600 connections are this process's
+    run = start_run(nearmiss)
+    host, port = "127.0.0.1", nearmiss._http.base_url.port
+    ask = f"GET /api/runs/{run}/events/stream HTTP/1.1\r\nHost: {host}\r\n".encode()
+    slow = [socket.create_connection((host, port)) for _ in range(100)]
+    for connection in slow:
+        connection.sendall(ask)  # and the request never ends
+    opened = []
+    for _ in range(MAX_STREAMS):
+        opened.append(socket.create_connection((host, port), timeout=60))
+        opened[-1].sendall(ask + b"\r\n")
+    try:
+        for connection in opened:
+            assert connection.recv(64).startswith(b"HTTP/1.1 200"), "a stream did not begin"
+        began = time.monotonic()
+        assert [one.name for one in nearmiss.data_sets()] == ["things"]
+        assert time.monotonic() - began < 10  # under a second on a quiet machine
+        with pytest.raises(ApiError, match="too many event streams"):
+            next(nearmiss.events(run))
+    finally:
+        for connection in (*opened, *slow):
+            connection.close()
+    give_up = time.monotonic() + 60
+    while streams._open.total() and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert streams._open.total() == 0, "whoever goes away must give the stream back"
 
 
 def test_the_document_is_openapi_3_1_and_names_typed_answers(nearmiss):

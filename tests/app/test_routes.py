@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from app.api import create_app
 from app.errors import NearmissError, NotReady
@@ -142,3 +144,47 @@ def test_a_model_is_added_once_and_a_name_that_means_another_is_refused(client: 
     answer = client.post("/api/models", json=other)
     assert answer.status_code == 409 and "choose another name" in answer.json()["error"]
     assert client.post("/api/models", json={"location": ""}).status_code == 422
+
+
+def test_a_model_by_path_lies_below_the_folders_that_may_be_imported(
+    client: TestClient, seeded: Database, tmp_path: Path
+) -> None:
+    (roots := tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    (roots / "link").symlink_to(tmp_path / "closed")
+    seeded.settings.import_roots = str(roots)
+
+    def add(location: str, pretrained: str = "") -> tuple[int, str]:
+        answer = client.post("/api/models", json={"location": location, "pretrained": pretrained})
+        return answer.status_code, answer.json()["error"] if answer.status_code >= 400 else ""
+
+    assert add(f"local-dir:{roots}/mine") == (200, "")
+    assert add("ViT-B-16", f"{roots}/weights.safetensors") == (200, "")
+    for location, pretrained in (
+        (f"local-dir:{tmp_path}/closed", ""),
+        (f"local-dir:{roots}/../closed", ""),
+        (f"local-dir:{roots}/link", ""),
+        ("local-dir:~", ""),
+        ("ViT-B-32", "/etc/shadow"),
+        ("ViT-B-32", "../weights.safetensors"),
+    ):
+        code, said = add(location, pretrained)
+        assert code == 400 and str(roots) in said and "may be read" in said, (location, pretrained, said)
+    assert add("media:models/1")[0] == 400
+
+
+def test_a_server_beside_tables_of_another_version_lives_but_is_not_ready(
+    client: TestClient, seeded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.get("/readyz").status_code == 200
+
+    def unread(*_: object) -> None:
+        raise AssertionError("strangers may ask as often as they like: the migrations are read once")
+
+    monkeypatch.setattr("alembic.script.ScriptDirectory.from_config", unread)
+    for version, remedy in (("9999", "install the newer Nearmiss"), ("0001", "nearmiss migrate")):
+        with seeded.engine.begin() as connection:
+            connection.execute(text("update alembic_version set version_num = :v"), {"v": version})
+        answer = client.get("/readyz")
+        assert answer.status_code >= 400 and remedy in answer.json()["error"], answer.text
+        assert client.get("/healthz").status_code == 200

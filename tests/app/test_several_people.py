@@ -169,6 +169,8 @@ def test_a_late_answer_is_a_second_vote_and_what_stands_stays_until_somebody_rep
         told = decided_meanwhile(session, [late])
         assert [(o.person, o.answer, o.yours) for o in told] == [("ana", "no_match", "match")]
         assert [(d.first.person, d.second.person) for d in disputes(session, 1)] == [("ana", "bo")]
+        assert len(disputes(session, 1, images=[item.image_id])) == 1
+        assert disputes(session, 1, images=[item.image_id + 1]) == []
     replace = Decision(key(), item.image_id, item.caption_id, "match")
     with once.transaction() as session:
         decide(session, decisions=[replace], person="bo")

@@ -167,42 +167,6 @@ def test_one_click_trains_and_shows_it_live_through_a_reload(page, nearmiss):
     assert "recommended" in page.locator(".nm-run .nm-table").nth(1).inner_text()
 
 
-def test_sweep_judges_a_blind_sample_applies_the_rest_and_one_undo_takes_it_back(page, nearmiss):
-    page.get_by_role("tab", name="Curate").click()
-    page.get_by_role("button", name="Sweep").click()
-    page.wait_for_selector(".nm-sweep-form", timeout=60_000)
-    before = nearmiss.get("/api/data-sets/1/progress")["decided"]
-    fields = page.locator(".nm-sweep-fields select")
-    fields.nth(0).select_option("no_match")
-    fields.nth(3).select_option("0.1")
-    page.get_by_role("button", name="Draw the sample").click()
-    page.wait_for_selector(".nm-sweep .nm-picture img")
-    shown = page.locator(".nm-sweep").inner_text()
-    assert "%" not in shown and "Suggested" not in shown, "the sample is blind"
-    for at in range(29):  # 0 of 29 bounds the error at 9.8 %
-        assert page.locator(".nm-sweep-result").count() == 0, f"the result came after {at} answers"
-        page.keyboard.press("n")
-        page.wait_for_function(
-            "n => document.querySelector('.nm-sweep-result') || document.querySelector('.nm-sweep progress').value === n",
-            arg=at + 1,
-        )
-    page.wait_for_selector(".nm-sweep-result", timeout=20_000)
-    assert "0 of 29" in page.locator(".nm-sweep-result").inner_text()
-    assert "9.81 %" in page.locator(".nm-bound").inner_text()
-    judged = nearmiss.get("/api/data-sets/1/progress")["decided"]
-    page.locator(".nm-sweep-result .nm-primary").click()
-    page.wait_for_selector("text=Take all of them back", timeout=60_000)
-    after = nearmiss.get("/api/data-sets/1/progress")["decided"]
-    assert after["no_match"] - judged["no_match"] > 20
-    page.reload()
-    page.get_by_role("tab", name="Curate").click()
-    page.get_by_role("button", name="Focus").click()
-    page.wait_for_selector(".nm-desk .nm-picture img", timeout=30_000)
-    page.keyboard.press("z")
-    nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/progress")["decided"] == judged)
-    assert judged["no_match"] > before["no_match"]
-
-
 def test_verdicts_given_offline_are_kept_and_reach_the_server_once(page, nearmiss):
     page.get_by_role("tab", name="Curate").click()
     page.get_by_role("button", name="Focus").click()

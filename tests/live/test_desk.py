@@ -3,7 +3,6 @@ swipes, near duplicates, corrected captions, and captions that would like to be 
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 from sqlalchemy import select, update
 
 from app.actions.accounts import add_person
@@ -30,6 +30,7 @@ from app.media.store import MediaStore
 from app.settings import Settings
 from app.store.database import Database
 from app.store.models import (
+    Caption,
     Control,
     CurrentVerdict,
     DataSet,
@@ -91,6 +92,12 @@ class Server:
             row = session.get(CurrentVerdict, (image_id, caption_id))
             return (row.answer, session.get_one(Verdict, row.verdict_id).person) if row else None
 
+    def accepted(self) -> list[int]:
+        """The images of the candidates whose standing verdict came by a bulk accept."""
+        stands = select(CurrentVerdict.image_id).join(Verdict, Verdict.id == CurrentVerdict.verdict_id)
+        with self.database.reading() as session:
+            return list(session.scalars(stands.where(Verdict.source == "bulk")))
+
     def shares(self, overlap: float, control_share: float = 0.0) -> None:
         with self.database.transaction() as session:
             session.execute(update(DataSet).values(overlap=overlap, control_share=control_share))
@@ -142,7 +149,7 @@ def server() -> Iterator[Server]:
         made.start()
         yield made
     finally:
-        made.process.send_signal(signal.SIGTERM)
+        made.process.kill()  # that it ends when asked is a claim of conftest.py
         made.process.wait(30)
         made.database.close()
         shutil.rmtree(home, ignore_errors=True)
@@ -378,7 +385,58 @@ def test_a_broken_pairs_caption_is_corrected_on_the_spot_and_taken_back(
     page.wait_for_function("t => document.querySelector('.nm-context p').textContent === t", arg=old)
 
 
-def test_a_lasso_on_the_map_becomes_the_desks_queue_until_it_is_let_go(
+def test_back_write_context_and_search_have_their_keys_and_a_dialog_gives_the_focus_back(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    look(page, server, "focus")
+    first = shown(page)
+    own = item_of(page, first)["image_id"]
+    page.keyboard.press("Space")
+    assert shown(page) != first
+    page.keyboard.press("ArrowLeft")
+    assert shown(page) == first
+    page.get_by_role("button", name="Write a negative").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("textbox", name="A caption that is not true").fill("what nobody drew")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.textContent.startsWith('Write a negative')")
+    page.keyboard.press("w")
+    page.get_by_role("textbox", name="A caption that is not true").fill("what nobody drew")
+    page.keyboard.press("Enter")
+    page.locator(".nm-last").get_by_text("Kept as a negative of this image: “what nobody drew”").wait_for()
+    with server.database.reading() as session:
+        written = select(Verdict).join(Caption, Caption.id == Verdict.caption_id)
+        found = session.scalars(written.where(Caption.text == "what nobody drew")).one()
+        assert (found.image_id, found.answer, found.person) == (own, "no_match", "ana")
+    page.keyboard.press("c")
+    page.wait_for_selector(".nm-context h3")
+    page.keyboard.press("/")
+    page.wait_for_function("document.activeElement.type === 'search'")
+
+
+def test_another_tools_verdicts_come_in_by_a_mapper_of_columns_and_words(
+    people: dict[str, Any], server: Server
+) -> None:
+    page = people["ana"]
+    page.goto(server.address)
+    page.get_by_role("tab", name="Data").click()
+    page.get_by_text("Verdicts as files").click()
+    rows = b"pic,sentence,choice\n5.png,what a tool said,bad\nnowhere.png,x,bad\n"
+    file = {"name": "tool.csv", "mimeType": "text/csv", "buffer": rows}
+    page.get_by_label("A file of verdicts").set_input_files(file)
+    for role, column in (("Picture's name", "pic"), ("Caption", "sentence"), ("Verdict", "choice")):
+        page.locator(".nm-mapper label", has_text=role).locator("select").first.select_option(column)
+    page.locator(".nm-mapper label", has_text="bad").locator("select").select_option("no_match")
+    page.get_by_role("button", name="Import these verdicts").click()
+    page.get_by_text("1 verdicts are new, 0 stood already, 1 rows were refused.").first.wait_for()
+    with server.database.reading() as session:
+        taken = select(Verdict.answer, Verdict.source).join(Caption, Caption.id == Verdict.caption_id)
+        found = session.execute(taken.where(Caption.text == "what a tool said")).one()
+        assert tuple(found) == ("no_match", "import")
+
+
+def test_a_lasso_on_the_map_is_the_queue_and_what_a_sweep_may_accept_until_it_is_let_go(
     people: dict[str, Any], server: Server
 ) -> None:
     page = people["ana"]
@@ -414,11 +472,42 @@ def test_a_lasso_on_the_map_becomes_the_desks_queue_until_it_is_let_go(
             "s => document.querySelector('#nm-curate').dataset.suggestion !== s", arg=str(asked)
         )
     saved(page)
+    sweep(page, "ynnnnnnnnnnnnnnnnnnnnnnnnnnnn")
+    assert f"at most {100 * beta.ppf(0.95, 2, 28):.2f} %" in page.locator(".nm-bound").inner_text()
+    assert page.get_by_role("button", name="Apply “No”").is_disabled(), "1 of 29 bounds the error at 15 %"
+    sweep(page, "n" * 36)  # the second try, held to 97.5 %
+    assert f"at most {100 * beta.ppf(0.975, 1, 36):.2f} %" in page.locator(".nm-bound").inner_text()
+    page.get_by_role("button", name="Apply “No”").click()
+    page.wait_for_selector("text=Take all of them back")
+    accepted = server.accepted()
+    assert len(accepted) > 100 and max(accepted) <= NUM // 2, "the accept left the lasso"
     page.reload()
     page.get_by_role("tab", name="Curate").click()
+    page.get_by_role("button", name="Focus").click()
+    page.wait_for_selector(
+        "#nm-curate :is(.nm-notice, .nm-picture img)"
+    )  # at most second votes are left of it
+    page.keyboard.press("z")
+    page.wait_for_selector("text=Taken back")
+    assert server.accepted() == []
     chip.click()
     page.wait_for_selector(".nm-desk .nm-picture img")
     assert chip.count() == 0
+
+
+def sweep(page: Any, keys: str) -> None:
+    """Draws a sample that is to show at most 10 % wrong, and judges it by `keys`."""
+    page.get_by_role("button", name="Sweep", exact=True).click()
+    page.locator(".nm-sweep-fields select").nth(3).select_option("0.1")
+    page.get_by_text(f"a sample of {len(keys)},").wait_for()
+    page.get_by_role("button", name="Draw the sample").click()
+    page.wait_for_selector(".nm-sweep .nm-picture img")
+    told = page.locator(".nm-sweep").inner_text()
+    assert "%" not in told and "Suggested" not in told, "the sample is blind"
+    for at, key in enumerate(keys):
+        assert page.locator(".nm-sweep-result").count() == 0, f"the result came after {at} answers"
+        page.keyboard.press(key)
+    page.wait_for_selector(".nm-sweep-result")
 
 
 def test_a_desk_opened_before_the_search_ended_says_so_and_fills_by_itself(
@@ -502,7 +591,7 @@ def test_five_hundred_hostile_captions_are_text_in_every_view(
         "queue": {"items": items, **counts},
         "slices": [band],
         "bulk-checks": check,
-        "bulk-checks/plan?*": plan,
+        "bulk-checks/plan": plan,
     }
 
     def say(answer: Any) -> Any:

@@ -1,9 +1,10 @@
 """Walks the thread in headless Chromium on a running Nearmiss and takes a screenshot of each tab, in both themes and
 at 1440 and 390 px.
 
-    python tests/ui/walk.py [ADDRESS] [FOLDER FOR SCREENSHOTS]
+    python tests/ui/walk.py [ADDRESS] [FOLDER FOR SCREENSHOTS] [TAB …]
 
-A command for eyes; the claims are in tests/live. It gives verdicts and starts a run: not on data that you care for.
+A command for eyes; the claims are in tests/live. Without tabs it visits all, gives verdicts and starts a run; in the
+sweep it draws a sample. Not on data that you care for.
 """
 
 import sys
@@ -27,31 +28,23 @@ TABS = {
 }
 
 
-def main(address: str, out: Path) -> None:
+def main(address: str, out: Path, tabs: list[str]) -> None:
     """Raises where a stop cannot be reached."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
-        complaints = act(browser, address)
+        complaints = [] if tabs else act(browser, address)
         for theme in ("light", "dark"):
             for width, height in ((1440, 900), (390, 844)):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
                 page.goto(address)
-                for name in TABS:
+                for name in tabs or TABS:
                     visit(page, name)
                     suffix = ("" if theme == "light" else "-dark") + ("" if width == 1440 else f"-{width}")
                     page.screenshot(path=out / f"{name}{suffix}.png")
                     if name == "explore":
                         explore(page, address, out, suffix)
                     if name == "curate":
-                        page.get_by_role("button", name="Focus").click()
-                        page.wait_for_selector(".nm-desk .nm-picture img")
-                        time.sleep(0.5)
-                        page.screenshot(path=out / f"focus{suffix}.png")
-                        page.get_by_role("button", name="Sweep").click()
-                        page.wait_for_selector(".nm-sweep-form")
-                        time.sleep(0.5)
-                        page.screenshot(path=out / f"sweep{suffix}.png")
-                        page.get_by_role("button", name="Anchor board").click()
+                        desk(page, out, suffix)
                     if name == "tune":
                         for section in ("What verdicts become", "Show code"):
                             page.get_by_text(section, exact=True).click()
@@ -67,6 +60,26 @@ def main(address: str, out: Path) -> None:
                 page.close()
         browser.close()
     print("complaints:", complaints or "none")
+
+
+def desk(page: Page, out: Path, suffix: str) -> None:
+    """The other views of the queue, the numbers beside it and a blind sample."""
+    page.keyboard.press("p")
+    page.wait_for_selector(".nm-panel dd")
+    time.sleep(0.5)
+    page.screenshot(path=out / f"progress{suffix}.png", full_page=True)
+    page.keyboard.press("p")
+    for view, ready in {"Focus": ".nm-desk .nm-picture img", "Sweep": ".nm-sweep-form"}.items():
+        page.get_by_role("button", name=view, exact=True).click()
+        page.wait_for_selector(ready)
+        time.sleep(0.5)
+        page.screenshot(path=out / f"{view.lower()}{suffix}.png")
+    begun = page.get_by_role("button", name="Judge the other")
+    (begun if begun.count() else page.get_by_role("button", name="Draw the sample")).click()
+    page.wait_for_selector(".nm-sweep .nm-picture img")
+    time.sleep(0.5)
+    page.screenshot(path=out / f"sample{suffix}.png")
+    page.get_by_role("button", name="Anchor board").click()
 
 
 def explore(page: Page, address: str, out: Path, suffix: str) -> None:
@@ -124,4 +137,4 @@ def visit(page: Page, name: str) -> None:
 
 if __name__ == "__main__":
     where = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("docs/screenshots")
-    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860", where)
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860", where, sys.argv[3:])

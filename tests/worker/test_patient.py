@@ -1,9 +1,13 @@
 """A broker that is away: workers look for it every two seconds, however long it has been away."""
 
+import pickle
+
 import pytest
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ContentDisallowed, OperationalError
+from kombu.serialization import loads, prepare_accept_content
 from servers import Broker, free_port
 
+from worker.celery_app import app
 from worker.patient import Patient
 
 
@@ -27,3 +31,11 @@ def test_a_broker_that_comes_back_is_found() -> None:
         connection.release()
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize("conf", [app.conf, Patient("search's, which names none").conf])
+def test_a_pickled_message_is_refused(conf) -> None:
+    accepted = prepare_accept_content(conf.accept_content)
+    assert loads("[1]", "application/json", "utf-8", accept=accepted) == [1]
+    with pytest.raises(ContentDisallowed):
+        loads(pickle.dumps([1]), "application/x-python-serialize", "binary", accept=accepted)

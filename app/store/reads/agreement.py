@@ -1,7 +1,7 @@
 """Agreement: what pairs of people said of the same candidates, and the disagreements that wait for a decision."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -98,8 +98,13 @@ def num_in_state(session: Session, data_set_id: int, state: str) -> int:
     return session.scalar(select(func.count()).select_from(SecondVote).where(*where)) or 0
 
 
-def disputes(session: Session, data_set_id: int, *, limit: int = 50) -> list[Dispute]:
-    """The disagreements that nobody has settled, the oldest first."""
+def disputes(
+    session: Session, data_set_id: int, *, images: Collection[int] | None = None, limit: int = 50
+) -> list[Dispute]:
+    """The disagreements that nobody has settled, the oldest first; about all images or about `images`."""
+    where = [SecondVote.data_set_id == data_set_id, SecondVote.state == "disputed"]
+    where += [Image.erased_at.is_(None), Caption.erased_at.is_(None)]
+    where += [] if images is None else [SecondVote.image_id.in_(images)]
     first, second = aliased(Verdict), aliased(Verdict)
     query = (
         select(SecondVote, Caption.text, first, second)
@@ -107,8 +112,7 @@ def disputes(session: Session, data_set_id: int, *, limit: int = 50) -> list[Dis
         .join(Image, Image.id == SecondVote.image_id)
         .join(first, first.id == SecondVote.first_verdict_id)
         .join(second, second.id == SecondVote.second_verdict_id)
-        .where(SecondVote.data_set_id == data_set_id, SecondVote.state == "disputed")
-        .where(Image.erased_at.is_(None), Caption.erased_at.is_(None))
+        .where(*where)
         .order_by(SecondVote.id)
         .limit(limit)
     )

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.store.models import Suggestion
 from app.store.reads.data_sets import IS_OPEN
 from app.store.reads.queue import QueueItem, find_items, next_items
+from app.store.reads.slices import about
 
 CANDIDATES = 9  # as many as there are digit keys
 MAX_BOARDS = 10
@@ -68,10 +69,7 @@ def _board(
 ) -> Board:
     """The item's image or its caption, whichever has more open candidates."""
     by_image = _num_open(session, data_set_id, Suggestion.image_id == item.image_id)
-    with_caption = [Suggestion.caption_id == item.caption_id]
-    if images is not None:
-        with_caption.append(Suggestion.image_id.in_(images))
-    by_caption = _num_open(session, data_set_id, *with_caption)
+    by_caption = _num_open(session, data_set_id, Suggestion.caption_id == item.caption_id, *about(images))
     anchor = "image" if by_image >= by_caption else "caption"
     place = {"image_id": item.image_id} if anchor == "image" else {"caption_id": item.caption_id}
     found = find_items(

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from app.store.database import epoch_s
 from app.store.models import Caption, Image, ItemLease, Pair, SecondVote, Suggestion, Verdict
 from app.store.reads.data_sets import IS_OPEN, get_data_set, num_decided, num_open
+from app.store.reads.slices import about
 
 Order = Literal["mixed", "impact", "uncertainty", "random"]
 MAX_ITEMS = 100
@@ -119,8 +120,7 @@ def find_items(
         where.append(Suggestion.image_id == image_id)
     if caption_id is not None:
         where.append(Suggestion.caption_id == caption_id)
-    if images is not None:
-        where.append(Suggestion.image_id.in_(images))
+    where += about(images)
     if without:
         where.append(Suggestion.id.not_in(without))
     if person is not None:
@@ -154,7 +154,7 @@ def _held_by_others(person: str) -> ColumnElement[bool]:
 
 
 def _num_in(session: Session, data_set_id: int, images: Sequence[int]) -> int:
-    where = (Suggestion.data_set_id == data_set_id, IS_OPEN, Suggestion.image_id.in_(images))
+    where = (Suggestion.data_set_id == data_set_id, IS_OPEN, *about(images))
     return session.scalar(select(func.count()).select_from(Suggestion).where(*where)) or 0
 
 

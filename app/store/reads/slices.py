@@ -1,9 +1,9 @@
-"""The open suggestions by proposed verdict and band of probability: what a sweep may choose from."""
+"""Slices of the queue: the images of a lasso on the map, and the bands of probability that a sweep may choose from."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, case, cast, func, select
+from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.store.models import Caption, Pair, Suggestion
@@ -33,14 +33,19 @@ class BlindItem:
     is_pair: bool
 
 
-def open_bands(session: Session, data_set_id: int) -> list[Band]:
-    """Tenths of probability that hold something, the surest first. Raises NotFound."""
+def about(images: Collection[int] | None) -> list[ColumnElement[bool]]:
+    """The condition on suggestions that they are about these images; none for None."""
+    return [] if images is None else [Suggestion.image_id.in_(images)]
+
+
+def open_bands(session: Session, data_set_id: int, *, images: Collection[int] | None = None) -> list[Band]:
+    """Tenths of probability that hold something, the surest first; of all images or of `images`. Raises NotFound."""
     get_data_set(session, data_set_id)
     tenth = cast(func.floor(Suggestion.probability * BANDS), Integer)
     band = case((tenth >= BANDS, BANDS - 1), else_=tenth)
     query = (
         select(Suggestion.proposed, band.label("band"), func.count().label("num"))
-        .where(Suggestion.data_set_id == data_set_id, IS_OPEN)
+        .where(Suggestion.data_set_id == data_set_id, IS_OPEN, *about(images))
         .group_by(Suggestion.proposed, band)
         .order_by(Suggestion.proposed, band.desc())
     )

@@ -143,8 +143,7 @@ export class BoardView {
         h("kbd", {}, String(at + 1)),
         what,
         this.why ? h("span", { class: "nm-why" }, `${Math.round(100 * item.probability)} % that it matches · ${item.reasons.join(" · ")}`) : null,
-        alike(item) ? h("span", { class: "nm-alike" }, alike(item)) : null,
-        h("span", { class: `nm-tag nm-${answer}` }, `${about.icon} ${about.label}`),
+        h("span", {}, h("span", { class: `nm-tag nm-${answer}` }, `${about.icon} ${about.label}`), alike(item) ? h("span", { class: "nm-alike" }, alike(item)) : null),
       ),
     );
   }

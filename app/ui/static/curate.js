@@ -106,7 +106,7 @@ class Desk {
         const count = name === "disagreements" && shown?.num_disputed ? ` (${number(shown.num_disputed)})` : "";
         return h("button", { type: "button", class: `nm-button${name === this.name ? " nm-chosen" : ""}`, "aria-pressed": name === this.name, onclick: () => this.choose(name) }, `${title}${count}`);
       });
-    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), chip(this.set.id, ["board", "focus"].includes(this.name)), this.button("Keys", () => this.help(), labelOf("help")));
+    return h("div", { class: "nm-bar nm-views", role: "group", "aria-label": "View of the queue" }, views, this.button("Progress", () => this.panel.toggle(), labelOf("progress")), this.button("Guidelines", () => showGuidelines(this.set), labelOf("guidelines")), chip(this.set.id), this.button("Keys", () => this.help(), labelOf("help")));
   }
 
   button(label, onclick, key) {

@@ -42,6 +42,11 @@ export function notice(kind, sentence, ...actions) {
   return h("div", { class: `nm-notice nm-${kind}`, role: kind === "error" ? "alert" : "status" }, h("p", {}, sentence), ...actions);
 }
 
+// `key`: the keyboard's, shown on it.
+export function button(label, onclick, key) {
+  return h("button", { type: "button", class: "nm-button", onclick }, label, key ? h("kbd", {}, key) : null);
+}
+
 export const percent = (value, digits = 1) =>
   value === null || value === undefined || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
 export const number = (value) => (value ?? 0).toLocaleString("en");

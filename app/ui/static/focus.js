@@ -1,12 +1,12 @@
 // The desk, focus view: one image, one caption, one question.
 
 import { picture, post } from "./api.js";
-import { announce, fill, h, notice, waiting } from "./dom.js";
+import { announce, button, fill, h, notice, waiting } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
+import { asked, layout } from "./question.js";
 import { Ring } from "./ring.js";
 import { sliceOf } from "./slice.js";
-import { onSwipe } from "./swipe.js";
 import { alike, ANSWERS, marked } from "./verdicts.js";
 import { showWrite, takeBack } from "./write.js";
 
@@ -15,12 +15,16 @@ export class FocusView {
     Object.assign(this, { root, outbox, onEmpty, onStatus, onDecided });
     this.given = []; // {uuid, item, answer} of this page, newest last
     this.context = false;
-    this.place = h("div", { class: "nm-picture" });
-    this.question = h("h2");
-    this.caption = h("p", { class: "nm-question-caption" });
     this.side = h("div", { class: "nm-context" });
     this.meta = h("p", { class: "nm-meta" });
-    this.last = h("p", { class: "nm-last" });
+    const tools = [
+      button("Back", () => this.goBack(), labelOf("back")),
+      button("Context", () => this.toggleContext(), labelOf("context")),
+      button("Correct caption", () => this.mend(), labelOf("mend")),
+      button("Write a negative", () => this.write(), labelOf("write")),
+    ];
+    const acts = { decide: (answer) => this.decide(answer), undo: () => this.undo() };
+    Object.assign(this, layout({ label: "Curate", answers: Object.keys(ANSWERS), ...acts, tools, above: this.meta, below: this.side }));
   }
 
   async open(set) {
@@ -29,53 +33,8 @@ export class FocusView {
     await this.outbox.settled();
     await this.ring.fill();
     if (!this.ring.item) return this.onEmpty(this.ring.numLeased);
-    this.layout();
+    fill(this.root, this.section);
     this.show();
-  }
-
-  layout() {
-    const swiped = (answer) => ({ label: `${ANSWERS[answer].icon} ${ANSWERS[answer].label}`, class: `nm-${answer}`, act: () => this.decide(answer) });
-    if (!this.place.classList.contains("nm-swipe")) onSwipe(this.place, { left: swiped("no_match"), right: swiped("match"), up: swiped("unsure") });
-    const buttons = Object.entries(ANSWERS).map(([answer, about]) =>
-      h(
-        "button",
-        { type: "button", class: `nm-answer nm-${answer}`, onclick: () => this.decide(answer), title: about.long },
-        h("span", { class: "nm-icon", "aria-hidden": "true" }, about.icon),
-        h("span", {}, about.label),
-        h("kbd", {}, labelOf(answer)),
-      ),
-    );
-    fill(
-      this.root,
-      h(
-        "section",
-        { class: "nm-desk", "aria-label": "Curate" },
-        h("div", { class: "nm-stage" }, this.place),
-        h(
-          "div",
-          { class: "nm-ask" },
-          this.question,
-          this.caption,
-          this.meta,
-          h("div", { class: "nm-answers" }, buttons),
-          h(
-            "div",
-            { class: "nm-tools" },
-            this.button("Undo", () => this.undo(), labelOf("undo")),
-            this.button("Back", () => this.goBack(), labelOf("back")),
-            this.button("Context", () => this.toggleContext(), labelOf("context")),
-            this.button("Correct caption", () => this.mend(), labelOf("mend")),
-            this.button("Write a negative", () => this.write(), labelOf("write")),
-          ),
-          this.last,
-          this.side,
-        ),
-      ),
-    );
-  }
-
-  button(label, onclick, key) {
-    return h("button", { type: "button", class: "nm-button", onclick }, label, key ? h("kbd", {}, key) : null);
   }
 
   show() {
@@ -83,7 +42,7 @@ export class FocusView {
     if (!item) return this.ring.exhausted ? this.onEmpty(this.ring.numLeased) : this.ring.fill().then(() => this.show(), () => this.offline());
     fill(this.place, this.ring.picture(item));
     const isPair = item.proposed === "broken_pair";
-    this.question.textContent = isPair ? "The data set pairs these two. Does the caption describe the image?" : "Does this caption describe this image?";
+    this.question.textContent = asked(isPair);
     fill(this.caption, isPair ? item.caption : marked(item.caption, item.own_captions));
     const reasons = item.reasons?.length ? ` · ${item.reasons.join(" · ")}` : "";
     this.meta.textContent = `Suggested: ${ANSWERS[item.proposed].label.toLowerCase()} (${Math.round(100 * item.probability)} % that it matches)${reasons}${alike(item) ? ` · ${alike(item)}` : ""}`;
@@ -146,7 +105,7 @@ export class FocusView {
       if (isPair) this.decide("broken_pair"); // what was asked about is settled by it
       for (const held of this.ring.items) rename(held, pair, view);
       if (this.ring.item && !isPair) this.show();
-      fill(this.last, told, " ", this.button("Take the correction back", () => this.unmend(pair, view)));
+      fill(this.last, told, " ", button("Take the correction back", () => this.unmend(pair, view)));
       announce(told);
     });
   }
@@ -169,7 +128,7 @@ export class FocusView {
     showWrite({ dataSetId: this.set.id, imageId: item.image_id, own: item.own_captions ?? [] }, (text, uuid) => {
       const told = `Kept as a negative of this image: “${text}”`;
       const back = async () => (this.last.textContent = await takeBack(text, uuid));
-      fill(this.last, told, " ", this.button("Take it back", back));
+      fill(this.last, told, " ", button("Take it back", back));
       announce(told);
       this.onDecided(1);
     });
@@ -211,7 +170,7 @@ export class FocusView {
   }
 
   offline() {
-    fill(this.place, notice("error", "The next items could not be loaded; your verdicts are kept here.", this.button("Try again", () => this.show())));
+    fill(this.place, notice("error", "The next items could not be loaded; your verdicts are kept here.", button("Try again", () => this.show())));
   }
 }
 

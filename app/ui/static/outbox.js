@@ -35,6 +35,13 @@ export class Outbox {
     return this.waiting.length < before;
   }
 
+  // Takes back a verdict, wherever it is by now.
+  async retract(uuid) {
+    if (this.remove(uuid)) return;
+    await this.settled();
+    await post("/api/verdicts/undo", { uuid: crypto.randomUUID(), retracts: uuid });
+  }
+
   keep() {
     if (this.waiting.length) localStorage.setItem(this.name, JSON.stringify(this.waiting));
     else localStorage.removeItem(this.name);

@@ -22,7 +22,9 @@ export class Panel {
 
   toggle() {
     this.root.hidden = !this.root.hidden;
-    if (!this.root.hidden) this.load();
+    if (this.root.hidden) return;
+    this.root.scrollIntoView({ block: "nearest" }); // under a full board it would stand below the window
+    this.load();
   }
 
   async load() {
@@ -42,7 +44,7 @@ export class Panel {
     const interval = (share) => (share.rate === null ? "–" : `${percent(share.rate)} (${percent(share.low)} to ${percent(share.high)})`);
     const decided = Object.values(p.decided).reduce((sum, num) => sum + num, 0);
     const facts = [
-      ["Your pace", p.per_minute === null ? "–" : `${number(Math.round(p.per_minute))} a minute`, "median of your minutes at work"],
+      ["Your pace", p.per_minute === null ? "–" : `${number(Math.round(p.per_minute))} a minute`, p.per_minute === null ? "known after three minutes at work" : "median of your minutes at work"],
       ["Decided, left", `${number(decided)}, ${waiting(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${number(p.num_waiting)} wait for a second person` : ""],
       ["False negatives", interval(wrong), wrong.out_of ? `${wrong.num} of ${number(wrong.out_of)} drawn at random, bulk accepts left out; exact 95 % interval` : "known after the first ones drawn at random"],
       ["Ranking", ranked(p.ranking), sure(p.ranking)],

@@ -74,7 +74,7 @@ export class Selection {
   }
 
   askTag() {
-    const name = h("input", { placeholder: "to check", "aria-label": "Tag", maxLength: 100, autocomplete: "off" });
+    const name = h("input", { placeholder: "to check", "aria-label": "Tag", maxLength: 100, autocomplete: "off", onkeydown: (event) => event.key === "Enter" && (event.preventDefault(), send(false)) });
     name.setAttribute("list", "nm-known-tags");
     const known = h("datalist", { id: "nm-known-tags" }, this.choices().tags.map((tag) => h("option", { value: tag })));
     const send = (remove) => name.value.trim() && this.run("tag", { tag: name.value.trim(), remove }, remove ? "untagged" : "tagged", dialog);

@@ -23,11 +23,10 @@ export function setSlice(dataSetId, imageIds) {
   for (const listener of listeners) listener();
 }
 
-// What says so on the desk, with the way out; null where there is no slice. `isAsked`: whether this view keeps to it.
-export function chip(dataSetId, isAsked) {
+// What says so on the desk, with the way out; null where there is no slice.
+export function chip(dataSetId) {
   const ids = sliceOf(dataSetId);
   if (!ids) return null;
   const words = `From the map: ${number(ids.length)} ${ids.length === 1 ? "image" : "images"}`;
-  if (!isAsked) return h("span", { class: "nm-meta nm-slice" }, `This view is about all images, not only the ${number(ids.length)} from the map`);
   return h("button", { type: "button", class: "nm-button nm-chosen nm-slice", title: "Ask about all images again", "aria-label": `${words}. Ask about all images again`, onclick: () => setSlice(dataSetId, null) }, `${words} `, h("span", { "aria-hidden": "true" }, "✕"));
 }

@@ -38,6 +38,7 @@ class VerdictFiles {
       for (let offset = 0; offset === 0 || offset < file.size; offset += upload.chunk_bytes) await piece(upload.id, file.name, offset, file.slice(offset, offset + upload.chunk_bytes));
       this.source = `upload:${upload.id}`;
       this.columns = {};
+      this.words = {};
       fill(this.answer);
       await this.look();
     } catch (error) {
@@ -60,7 +61,7 @@ class VerdictFiles {
       fill(this.answer, notice("error", error.message));
     }
     const lines = found?.lines ?? [];
-    fill(this.preview, this.mapper(), this.meanings(lines), lines.length ? this.table(lines) : null, lines.length ? h("button", { type: "button", class: "nm-button", onclick: () => this.take() }, "Import these verdicts") : null);
+    fill(this.preview, this.mapper(), this.meanings(lines), lines.length ? this.table(lines) : null, lines.some((line) => !line.reason) ? h("button", { type: "button", class: "nm-button", onclick: () => this.take() }, "Import these verdicts") : null);
   }
 
   mapper() {
@@ -73,11 +74,12 @@ class VerdictFiles {
     return columns.length ? h("fieldset", { class: "nm-mapper" }, h("legend", {}, "Columns"), ROLES.map(choose)) : null;
   }
 
-  // Words that nobody knows get a choice of our four answers.
+  // Words that nobody knows get a choice of our four answers, which can be changed until the import.
   meanings(lines) {
-    const unknown = [...new Set(lines.map((line) => line.reason.match(/^its verdict is '(.*)'; say/)?.[1]).filter(Boolean))];
+    const unknown = [...new Set([...Object.keys(this.words), ...lines.map((line) => line.reason.match(/^its verdict is '(.*)'; say/)?.[1]).filter(Boolean)])];
     const choose = (word) => {
       const select = h("select", { onchange: () => { this.words[word] = select.value; this.look(); } }, h("option", { value: "" }, "?"), Object.entries(ANSWERS).map(([value, { label }]) => h("option", { value }, label)));
+      select.value = this.words[word] ?? "";
       return h("label", { class: "nm-field" }, `“${word}” means`, select);
     };
     return unknown.length ? h("fieldset", { class: "nm-mapper" }, h("legend", {}, "Words"), unknown.map(choose)) : null;
