@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="token of the Hugging Face hub, to push checkpoints; shown to nobody",
     )
+    hub_data_set_admins: bool = Field(
+        default=False,
+        description="whether the admin of a data set may push with the server's token; otherwise only the server's admins",
+    )
     keep_training_days: float = Field(
         default=14.0,
         ge=0,
@@ -92,6 +96,11 @@ class Settings(BaseSettings):
     )
     quota_gb: float = Field(
         default=0.0, ge=0, description="what media and runs may hold before no run starts; 0: no limit"
+    )
+    data_set_quota_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="what pictures and runs of one data set may hold before it starts no run and takes no import; 0: no limit",
     )
     gpu_workers: int = Field(
         default=0, ge=0, description="GPU workers that `nearmiss up` starts; 0: one a GPU, at least one"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.actions.data_set_quota import check_data_set_quota
 from app.actions.import_roots import import_roots
 from app.errors import Conflict, NearmissError, NotFound
 from app.jobs.enqueue import enqueue
@@ -65,7 +66,8 @@ def import_again(
 ) -> Job:
     """The queued re-import of a changed source (by default the same): adds, updates, and retires what vanished.
 
-    Options that are not given are those of the import before. Raises NotFound, Conflict while an import runs.
+    Options that are not given are those of the import before. Raises NotFound, Conflict while an import runs, and
+    NearmissError where the data set holds more than it may.
     """
     data_set = session.get(DataSet, data_set_id)
     if data_set is None:
@@ -74,6 +76,7 @@ def import_again(
     last = session.scalar(imports.limit(1))
     if last is not None and last.state not in OVER:
         raise Conflict("an import of this data set is under way; wait for its end or cancel it")
+    check_data_set_quota(session, data_set_id)
     before: dict[str, Any] = dict(last.request) if last is not None else {}
     options = _options(
         session,

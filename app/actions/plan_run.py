@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.actions.advise import advise
 from app.actions.code_of_run import code_of_run
+from app.actions.data_set_quota import over_quota
 from app.actions.make_labels import Columns, make_labels
 from app.actions.take_snapshot import pair_columns, verdict_columns
 from app.actions.tower_name import portable_name
@@ -100,6 +101,8 @@ def plan_run(
     measured = _measured(session, model_id, fitted, report.steps)
     if measured.does_not_fit:
         report = replace(report, refusals=[*report.refusals, _does_not_fit(measured, fitted)])
+    if full := over_quota(session, data_set_id):
+        report = replace(report, refusals=[*report.refusals, full])
     portable = replace(fitted.model, name=portable_name(model.location, model.run_id))
     return Plan(
         config=fitted,

@@ -5,6 +5,7 @@ import re
 
 from sqlalchemy.orm import Session
 
+from app.actions.rights import Forbidden, Who
 from app.errors import NearmissError
 from app.jobs.enqueue import enqueue
 from app.settings import Settings
@@ -33,3 +34,17 @@ def start_push(
 def has_hub_token(settings: Settings) -> bool:
     """Whether pushing could work; the token itself is told to nobody."""
     return bool(settings.hub_token.get_secret_value() or os.environ.get("HF_TOKEN"))
+
+
+def may_push(who: Who, settings: Settings) -> bool:
+    """The token is the server's: its admins may use it, those of a data set where the server's admin allows it."""
+    return settings.hub_data_set_admins or who.role_on(None) == "admin"
+
+
+def demand_push(who: Who, settings: Settings) -> None:
+    """Raises Forbidden, for one who is an admin of the data set but not of the server."""
+    if not may_push(who, settings):
+        raise Forbidden(
+            "pushing uses the server's hub token, so it needs the role admin on this server; ask its admin to push,"
+            " or to set NEARMISS_HUB_DATA_SET_ADMINS=true, or download the checkpoint and push it with your own token"
+        )

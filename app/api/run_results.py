@@ -11,7 +11,7 @@ from app.actions.compare_runs import Comparison, Gain, arms_of, compare_runs, ga
 from app.actions.keep_results import keep_result
 from app.actions.rights import demand
 from app.actions.start_comparison import start_comparison
-from app.actions.start_push import has_hub_token, start_push
+from app.actions.start_push import demand_push, has_hub_token, may_push, start_push
 from app.actions.view_run import RunView, view_run
 from app.api.access import ASKS_ITSELF, DATA_SET_ADMIN, MAX_ID, Caller, Db, Id, Person, demand_rows
 from app.api.runs import Wish
@@ -60,12 +60,12 @@ def comparison(database: Db, caller: Caller, ids: RowIds) -> Comparison:
 
 
 @router.get("/runs/{run_id}/gains")
-def gains(run_id: Id, database: Db) -> dict[str, Any]:
+def gains(run_id: Id, database: Db, caller: Caller) -> dict[str, Any]:
     """{gains: against the run's own base, arms: ids of the runs that were started with it, can_push}."""
     with database.reading() as session:
         run, _ = get_run(session, run_id)
         found: list[Gain] = gains_of_run(session, run)
-        can_push = has_hub_token(database.settings)
+        can_push = has_hub_token(database.settings) and may_push(caller, database.settings)
         return {"gains": [asdict(g) for g in found], "arms": arms_of(session, run), "can_push": can_push}
 
 
@@ -79,10 +79,11 @@ def report(run_id: Id, database: Db) -> Response:
 
 
 @router.post("/runs/{run_id}/push", dependencies=[DATA_SET_ADMIN])
-def push(run_id: Id, body: Hub, database: Db, person: Person) -> dict[str, JobView]:
-    """Send the checkpoint to the hub: {job}."""
+def push(run_id: Id, body: Hub, database: Db, caller: Caller) -> dict[str, JobView]:
+    """Send the checkpoint to the hub with the server's token: {job}."""
+    demand_push(caller, database.settings)
     with database.transaction() as session:
-        job = start_push(session, run_id=run_id, **body.model_dump(), person=person)
+        job = start_push(session, run_id=run_id, **body.model_dump(), person=caller.name)
         return {"job": view_job(session, job)}
 
 

@@ -284,3 +284,27 @@ def test_only_admins_of_the_server_see_where_a_data_set_came_from(world):
     }
     assert seen.pop("admin") == {"own", CANARY}
     assert all(sources == {""} for sources in seen.values()), seen
+
+
+def test_only_the_servers_admins_push_with_its_token_unless_it_says_otherwise(world, monkeypatch):
+    client, tokens = world
+    database: Database = client.__dict__["database"]
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    push, body = "/api/runs/1/push", {"repository": "shop/shoes"}
+    with database.transaction() as session:
+        bound = issue(session, person_id=6, kind="token", lives_s=60, data_set_id=1)
+
+    def answers(token: str) -> tuple[int, str, bool]:
+        answer = _ask(client, token, "POST", push, body)
+        can_push = _ask(client, token, "GET", "/api/runs/1/gains").json()["can_push"]
+        return answer.status_code, answer.json()["error"], can_push
+
+    for token in (tokens["limited admin"], bound):
+        status, said, can_push = answers(token)
+        assert status == 403 and "needs the role admin on this server" in said and not can_push
+    status, said, can_push = answers(tokens["admin"])
+    assert status == 400 and "no checkpoint" in said and can_push
+    settings = client.app.state.database.settings  # type: ignore[attr-defined]
+    monkeypatch.setattr(settings, "hub_data_set_admins", True)
+    assert answers(tokens["limited admin"])[::2] == (400, True)
+    assert answers(tokens["annotator"])[0] == 403, "allowed to admins of the data set, not to annotators"

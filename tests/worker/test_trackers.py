@@ -69,7 +69,6 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(wandb, tmp_path, m
 
 
 def test_tensorboard_files_lie_beside_the_run_and_hold_its_numbers(tmp_path):
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     take(tmp_path / "run-1")

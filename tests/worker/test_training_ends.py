@@ -25,7 +25,9 @@ from app.actions.add_model import add_model
 from app.actions.add_rows import NewRow, add_rows
 from app.actions.clone_run import clone_run
 from app.actions.collect_garbage import collect, disk_of_run, find_garbage
+from app.actions.data_set_quota import over_quota
 from app.actions.erase import erase_caption, erase_image
+from app.actions.import_data_set import import_again
 from app.actions.keep_results import keep_result
 from app.actions.plan_run import plan_run
 from app.actions.start_measuring import start_measuring
@@ -394,6 +396,31 @@ def test_a_quota_that_is_used_up_starts_no_run(house):
     house.settings.quota_gb = 1e-9
     with house.database.transaction() as session, pytest.raises(NearmissError, match="the quota is 1e-09 GB"):
         start_run(session, data_set_id=1, model_id=1, preset="scratch", overrides=OVERRIDES)
+
+
+def test_a_data_set_that_holds_more_than_it_may_starts_no_run_and_takes_no_import(house):
+    house.settings.data_set_quota_gb = (
+        1e-6  # 1,000 bytes: a run's result is more, the twenty small pictures are not less
+    )
+    wish = {"data_set_id": 1, "model_id": 1, "preset": "scratch", "overrides": OVERRIDES}
+    with house.database.reading() as session:
+        refused = plan_run(session, **wish).preflight.refusals
+    assert len(refused) == 1 and "may hold 1e-06 GB: let `nearmiss gc` take old runs" in refused[0]
+    with house.database.transaction() as session, pytest.raises(NearmissError, match=r"runs 0\.00"):
+        start_run(session, **wish)
+    with house.database.transaction() as session, pytest.raises(NearmissError, match="may hold 1e-06 GB"):
+        import_again(session, data_set_id=1)
+    house.settings.data_set_quota_gb = 1.0
+    run_id = house.start()
+    house.work(run_id)
+    with house.database.reading() as session:
+        disk, pictures = disk_of_run(session, run_id), 20 * 70  # bytes: no picture is smaller than its header
+        held = disk.training_bytes + disk.result_bytes + disk.folder_bytes
+        house.settings.data_set_quota_gb = (
+            held / 1e9
+        )  # the run alone fits exactly, with the pictures it does not
+        assert held > pictures and over_quota(session, 1) is not None
+        assert over_quota(session, 2) is None, "another data set's bytes are not counted"
 
 
 def test_old_weights_go_by_the_policy_but_for_the_best_the_kept_and_what_something_stands_on(house):
