@@ -1,18 +1,23 @@
 """Where the time goes on the four hot paths: the step's loss, the top-k, a verdict, a picture's import.
 
-    python benchmarks/profiles.py [--quick]
+    python benchmarks/profiles.py [--quick] [--before COMMIT]
 
 The loss by torch's own profiler; the others by looking, every 2 ms, which Python function each working thread is in. The
-largest first, as shares of the whole. Writes benchmarks/results/profiles.json, from which docs/performance.md is made.
+largest first, as shares of the whole, and the seconds that the work took unwatched. Beside it, in the same run, the code
+of an earlier commit under the same script (all but the verdict). Writes benchmarks/results/profiles.json, from which docs/performance.md is made.
 """
 
 import argparse
 import io
+import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from growth import _decide, _filled
-from result import write_result
+from result import git, write_result
 from step import ours
 from torch.nn.functional import normalize
 from torch.profiler import ProfilerActivity, profile
@@ -30,20 +35,22 @@ from torch.profiler import ProfilerActivity, profile
 SHOWN = 8
 WAITING = ("wait", "_worker", "_wait_for_tstate_lock", "result", "acquire")
 PACKAGE = re.compile(r"(?:site-packages|lib/python3\.\d+)/(?!site-packages)([^/]+)")
+FIRST = "f91103f"  # the walking whole: the last commit before the issues on speed
 Shares = list[tuple[str, float]]
+Seen = tuple[float, Shares]  # seconds unwatched, where the time went
 
 
-def of_step(n: int) -> Shares:
+def of_step(n: int) -> Seen:
     """The loss, forward and backward, by torch operator."""
     x, y = (normalize(torch.randn(n, 512), dim=1).requires_grad_() for _ in "xy")
     scale = torch.tensor(100.0, requires_grad=True)
-    ours(x, y, scale).backward()
+    seconds = min(_timed(lambda: ours(x, y, scale).backward()) for _ in range(3))
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         ours(x, y, scale).backward()
-    return _largest({e.key: e.self_cpu_time_total for e in seen.key_averages()})
+    return seconds, _largest({e.key: e.self_cpu_time_total for e in seen.key_averages()})
 
 
-def of_mining(n: int) -> Shares:
+def of_mining(n: int) -> Seen:
     """The exact top 50 of both directions, by function: it is numpy on the CPU."""
     from clipcore.mining.topk import exact_top_k
 
@@ -53,7 +60,7 @@ def of_mining(n: int) -> Shares:
     return _by_function(lambda: exact_top_k(x, y, k=50))
 
 
-def of_verdict(num: int) -> Shares:
+def of_verdict(num: int) -> Seen:
     """A verdict from the open transaction to the commit on SQLite, by package; without HTTP, which runs beside it."""
     with _filled(5000) as database:
         for turn in range(20):
@@ -61,7 +68,7 @@ def of_verdict(num: int) -> Shares:
         return _by_package(lambda: [_decide(database, turn) for turn in range(20, 20 + num)])
 
 
-def of_picture(num: int) -> Shares:
+def of_picture(num: int) -> Seen:
     """Reading, hashing, two thumbnails and keeping a JPEG of 256 px, by function."""
     from PIL import Image
 
@@ -89,7 +96,7 @@ def of_picture(num: int) -> Shares:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _by_package(work: Callable[[], Any]) -> Shares:
+def _by_package(work: Callable[[], Any]) -> Seen:
     def package(frame: FrameType) -> str:
         found = PACKAGE.search(frame.f_code.co_filename)
         return found[1].removesuffix(".py") if found else "ours"
@@ -97,12 +104,13 @@ def _by_package(work: Callable[[], Any]) -> Shares:
     return _sampled(work, package)
 
 
-def _by_function(work: Callable[[], Any]) -> Shares:
+def _by_function(work: Callable[[], Any]) -> Seen:
     return _sampled(work, lambda frame: f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}")
 
 
-def _sampled(work: Callable[[], Any], name: Callable[[FrameType], str]) -> Shares:
-    """The innermost Python function of each working thread, looked at every 2 ms: C counts for who called it."""
+def _sampled(work: Callable[[], Any], name: Callable[[FrameType], str]) -> Seen:
+    """Once unwatched for its seconds, once watched: the innermost Python function of each working thread, looked at every 2 ms: C counts for who called it."""
+    seconds = _timed(work)
     seen: Counter[str] = Counter()
     over = threading.Event()
 
@@ -117,7 +125,13 @@ def _sampled(work: Callable[[], Any], name: Callable[[FrameType], str]) -> Share
     work()
     over.set()
     watcher.join()
-    return _largest(seen)
+    return seconds, _largest(seen)
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _largest(times: Any) -> Shares:
@@ -125,20 +139,57 @@ def _largest(times: Any) -> Shares:
     return [(name, t / whole) for name, t in sorted(times.items(), key=lambda x: -x[1])[:SHOWN]]
 
 
+def of_commit(commit: str, quick: bool) -> dict[str, Seen]:
+    """The same of the code as it stood at a commit: these scripts, laid into a checkout of it."""
+    folder = Path(tempfile.mkdtemp(prefix="nm-before-"))
+    code = folder / "code"
+    git("worktree", "add", "--detach", str(code), commit)
+    try:
+        for script in Path(__file__).parent.glob("*.py"):
+            shutil.copy(script, code / "benchmarks")
+        said = subprocess.run(
+            [sys.executable, code / "benchmarks" / "profiles.py", "--bare", *(["--quick"] if quick else [])],
+            env=os.environ | {"PYTHONPATH": str(code)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found: dict[str, Seen] = json.loads(said.stdout.splitlines()[-1])
+        return found
+    finally:
+        git("worktree", "remove", "--force", str(code))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> None:
     """Profiles and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+    parser.add_argument("--before", default=FIRST, help="the commit to hold it against; empty for none")
+    parser.add_argument("--bare", action="store_true", help="only print what was seen, as JSON")
+    given = parser.parse_args()
+    quick = given.quick
     paths = {
         "step": of_step(1024 if quick else 6144),
         "mining": of_mining(2000 if quick else 20_000),
-        "verdict": of_verdict(50 if quick else 500),
         "picture": of_picture(50 if quick else 500),
     }
-    for name, shares in paths.items():
-        print(name, *(f"\n  {share:6.1%}  {what}" for what, share in shares))
-    write_result("profiles", {name: shares[0][1] for name, shares in paths.items()}, quick=quick, paths=paths)
+    if given.bare:  # an earlier commit has not the tables that a filled database needs
+        return print(json.dumps(paths))
+    paths["verdict"] = of_verdict(50 if quick else 500)
+    before = of_commit(given.before, quick) if given.before else {}
+    for name, (seconds, shares) in paths.items():
+        print(f"{name}: {seconds:.3f} s", *(f"  {share:6.1%}  {what}" for what, share in shares), sep="\n")
+        if name in before:
+            then, there = before[name]
+            print(
+                f"  before: {then:.3f} s", *(f"  {share:6.1%}  {what}" for what, share in there[:3]), sep="\n"
+            )
+    figures = {name: shares[0][1] for name, (_, shares) in paths.items()}
+    figures |= {f"{name}_times_before": before[name][0] / paths[name][0] for name in before}
+    write_result(
+        "profiles", figures, quick=quick, paths=paths, before={"commit": given.before, "paths": before}
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import value_labels as given
 from result import ROOT
-from tiny_clip import FOLDER, tiny_clip
+from tiny_clip import FOLDER, SEED, tiny_clip
 from value_measure import TOKENS, Weights, by_projection, by_towers, measure, prepare, weights_of
 from value_report import report
 from value_world import World, cache_file, density, make_world
@@ -34,7 +34,7 @@ from clipcore.labels import Label
 from clipcore.learner import Embeddings
 from clipcore.towers import load_towers
 
-CACHE = ROOT / "benchmarks" / "value-cache"
+CACHE = ROOT / "benchmarks" / "value-cache" / str(SEED)  # results are those of a base
 ADAPTER_STEPS, ADAPTER_BATCH, ADAPTER_LR = 60, 512, 1e-3  # about the preset's 30 epochs
 FULL_STEPS, FULL_BATCH, FULL_LR = 60, 256, 2e-4
 DEVELOPMENT_SEED = 100
@@ -212,7 +212,7 @@ def main() -> None:
     if options.quick:
         seeds, num, only = range(DEVELOPMENT_SEED, DEVELOPMENT_SEED + 1), 500, only or QUICK
         cache = Path(tempfile.mkdtemp(prefix="nm-value-quick-"))
-    cache.mkdir(exist_ok=True)
+    cache.mkdir(exist_ok=True, parents=True)
     base = tiny_clip()
     rows = [run_seed(seed, num, base, cache, only) for seed in seeds]
     report(rows, write=not only and seeds == REPORTED and num == DRAWINGS, drawings=num)

@@ -146,9 +146,10 @@ def measured(world: World, embed: Embed) -> dict[str, Any]:
     }
 
 
-def run_seed(seed: int, base: Any) -> dict[str, Any]:
-    """All arms of one seed, those that lie in the cache from there."""
-    files = {name: CACHE / f"many-{seed}-{name}.json" for name in ("base", *arms(None, 0))}  # type: ignore[arg-type]
+def run_seed(seed: int, base: Any, *, only: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The base and the arms of one seed (`only` some, or all), those that lie in the cache from there."""
+    names = only or tuple(arms(None, 0))  # type: ignore[arg-type]
+    files = {name: CACHE / f"many-{seed}-{name}.json" for name in ("base", *names)}
     if not all(path.exists() for path in files.values()):
         world = make_world(seed, base)
         prepare(world, base)
@@ -233,7 +234,7 @@ def main() -> None:
     seeds = tuple(int(x) for x in given_.seeds.split(","))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     value.FULL_STEPS, value.FULL_LR = STEPS, LR
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(exist_ok=True, parents=True)
     base = tiny_clip()
     rows = [run_seed(seed, base) for seed in seeds]
     if given_.report or seeds == REPORTED:

@@ -5,6 +5,7 @@
 import json
 import re
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,7 @@ def table(name: str) -> str:
     if file == "value_many":
         return f"*{_when(found)}; {found['seeds']} seeds*\n\n" + "\n".join(found["table"])
     if file == "profiles":
-        return "\n".join(
-            [
-                "| spent in | share |",
-                "|---|---|",
-                *(f"| `{what}` | {share:.0%} |" for what, share in found["paths"][part]),
-            ]
-        )
+        return _profile(found["paths"][part], found["before"]["paths"].get(part), found["before"]["commit"])
     if part:
         return f"{_curve(found[part])}\n\n![growth](plots/growth-{part}.svg)"
     figures = found["figures"]
@@ -133,6 +128,27 @@ def table(name: str) -> str:
     rows = [f"*{_when(found)}*", "", "| what | figure | target |", "|---|---|---|"]
     rows += [f"| {words} | {number(figures.get(key))} | {target} |" for key, words, target in lines]
     return "\n".join(rows)
+
+
+def _profile(now: Any, before: Any, commit: str) -> str:
+    """Where the time of a hot path goes, beside an earlier commit's; the head holds the seconds of the same work."""
+    if not before:
+        return "\n".join(
+            [
+                f"| spent in ({now[0]:.2f} s) | share |",
+                "|---|---|",
+                *(f"| `{what}` | {share:.0%} |" for what, share in now[1]),
+            ]
+        )
+    rows = zip_longest(now[1], before[1], fillvalue=("", None))
+    cells = (" | ".join(f"`{w}` | {s:.0%}" if w else " | " for w, s in row) for row in rows)
+    return "\n".join(
+        [
+            f"| now: {now[0]:.2f} s | share | at {commit}: {before[0]:.2f} s | share |",
+            "|---|---|---|---|",
+            *(f"| {c} |" for c in cells),
+        ]
+    )
 
 
 def result(name: str) -> dict[str, Any] | None:

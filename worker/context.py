@@ -26,9 +26,6 @@ from worker.supervise import EXIT_LOST
 
 log = logging.getLogger(__name__)
 FLUSH_S = 0.5
-# SQLite has one writer, and whoever waits for it looks again only every tenth of a second: without a pause between long
-# writes a person's verdict waits until the whole job is done.
-TURN_S = 0.12
 Write = Callable[[Session], object]
 
 
@@ -98,14 +95,11 @@ class JobContext:
     def database_write(self, write: Callable[[Session], Any]) -> None:
         """Runs `write` in a transaction of its own, now, if the lease is still held; after a long one others get a turn."""
         try:
-            with self.database.transaction() as session:
+            with self.database.part_of_long_work() as session:
                 lease.heartbeat(session, self.job_id, token=self.token)
-                began = time.monotonic()
                 write(session)
         except lease.Lost as lost:
             self._leave(lost)
-        if self.database.engine.dialect.name == "sqlite" and time.monotonic() - began > TURN_S:
-            time.sleep(TURN_S)
 
     def _leave(self, lost: lease.Lost) -> NoReturn:
         """At once and without a write: whoever holds the job now must not be disturbed."""

@@ -1,5 +1,7 @@
 """Take a verdict back: a row of its own, which restores the verdict that stood before."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
@@ -10,23 +12,48 @@ from app.errors import Conflict, NotFound
 from app.store.insert import CHUNK, insert_missing
 from app.store.models import BulkCheck, CurrentVerdict, Suggestion, Verdict
 
+PART = 2_000  # verdicts of a bulk step a transaction
+
+
+@dataclass(frozen=True)
+class Undone:
+    """The verdict that is taken back, and how many of its bulk step still stand (itself among them, the last to go)."""
+
+    verdict: Verdict
+    num_left: int
+
 
 def undo(
     session: Session, *, new_uuid: str, person: str, uuid: str | None = None, data_set_id: int | None = None
 ) -> Verdict:
     """The verdict that was taken back: the one with `uuid`, or else the person's latest that still stands.
-    The verdicts that came with it on near duplicates, and all of one bulk accept, go back too.
+    The verdicts that came with it on near duplicates, and all of one bulk step, go back too.
 
     `new_uuid` names the undo itself, so that a retry takes back nothing more. Raises NotFound where there
     is nothing to take back, Conflict where it was taken back already.
     """
+    done = undo_part(session, new_uuid=new_uuid, person=person, uuid=uuid, data_set_id=data_set_id)
+    while done.num_left:
+        done = undo_part(session, new_uuid=new_uuid, person=person, uuid=done.verdict.uuid)
+    return done.verdict
+
+
+def undo_part(
+    session: Session, *, new_uuid: str, person: str, uuid: str | None = None, data_set_id: int | None = None
+) -> Undone:
+    """As `undo`, but of a large bulk step only the next `PART` verdicts: go on, with the verdict's uuid, while some are left."""
     check_uuid(new_uuid)
     known = session.scalar(select(Verdict).where(Verdict.uuid == new_uuid))
     if known is not None:
-        return _retracted_by(session, known)
+        return Undone(_retracted_by(session, known), 0)
     verdict = _named(session, uuid) if uuid else _latest(session, person, data_set_id)
     if verdict.bulk_id:
-        return undo_bulk(session, verdict, new_uuid=new_uuid, person=person)
+        return Undone(verdict, _undo_bulk(session, verdict, new_uuid=new_uuid, person=person))
+    _undo_one(session, verdict, new_uuid=new_uuid, person=person)
+    return Undone(verdict, 0)
+
+
+def _undo_one(session: Session, verdict: Verdict, *, new_uuid: str, person: str) -> None:
     _lock(session, verdict)
     row = {
         "uuid": new_uuid,
@@ -41,7 +68,7 @@ def undo(
         raise Conflict("this verdict was taken back already; nothing is left to undo")
     forget_vote(session, verdict)
     if verdict.is_second:
-        return verdict  # it had changed nothing
+        return  # it had changed nothing
     _project_again(session, verdict)
     for other in verdicts_of_group(session, verdict):
         _lock(session, other)
@@ -49,14 +76,17 @@ def undo(
         same |= {"image_id": other.image_id, "caption_id": other.caption_id}
         if insert_missing(session, Verdict, [row | same], key=["retracts_id"]):
             _project_again(session, other)
-    return verdict
 
 
-def undo_bulk(session: Session, verdict: Verdict, *, new_uuid: str, person: str) -> Verdict:
-    """Take back everything that was decided in one step with `verdict`, which it returns."""
-    bulk = list(
-        session.scalars(select(Verdict).where(Verdict.bulk_id == verdict.bulk_id).order_by(Verdict.id))
+def _undo_bulk(session: Session, verdict: Verdict, *, new_uuid: str, person: str) -> int:
+    """Take back the next of what was decided in one step with `verdict`, which goes last; how many are left."""
+    retraction = aliased(Verdict)
+    standing = (
+        select(Verdict)
+        .where(Verdict.bulk_id == verdict.bulk_id, Verdict.answer.is_not(None))
+        .where(~select(retraction.id).where(retraction.retracts_id == Verdict.id).exists())
     )
+    bulk = list(session.scalars(standing.order_by(Verdict.id == verdict.id, Verdict.id).limit(PART)))
     rows = [
         {
             "uuid": new_uuid if v.id == verdict.id else uuid_in_group(new_uuid, (v.image_id, v.caption_id)),
@@ -75,7 +105,7 @@ def undo_bulk(session: Session, verdict: Verdict, *, new_uuid: str, person: str)
     for start in range(0, len(ids), CHUNK):
         _project_many(session, bulk[start : start + CHUNK])
     session.execute(update(BulkCheck).where(BulkCheck.bulk_id == verdict.bulk_id).values(state="undone"))
-    return verdict
+    return session.scalar(select(func.count()).select_from(standing.subquery())) or 0
 
 
 def _project_many(session: Session, verdicts: list[Verdict]) -> None:

@@ -124,7 +124,7 @@ def apply(check_id: Id, database: Db, person: Person) -> CheckView:
     """Accept the proposal for the rest of the slice, in transactions of a few thousand; again goes on where it stopped."""
     left = 1
     while left:
-        with database.transaction() as session:
+        with database.part_of_long_work() as session:
             left = apply_batch(session, check_id, person=person)
     return one(check_id, database)
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.actions.decide import check_uuid
 from app.actions.decide_many import decide_many
 from app.actions.tag_images import tag_images, undo_tagging, untag_images
-from app.actions.undo import undo
+from app.actions.undo import undo_part
 from app.api.access import MAX_ID, Db, Id, Person
 from app.errors import Conflict
 from app.store.models import Answer, Verdict
@@ -157,14 +157,18 @@ def decide_all(data_set_id: Id, body: Deciding, database: Db, person: Person, wa
 def take_back(data_set_id: Id, body: UndoStep, database: Db, person: Person) -> Done:
     """Take a whole step back, tags or verdicts. 409 where nothing of it stands."""
     check_uuid(body.bulk_id)
-    with database.transaction() as session:
+    name, done = str(uuid4()), None
+    with database.part_of_long_work() as session:
         num = undo_tagging(session, data_set_id, bulk_id=body.bulk_id, undo_id=str(uuid4()))
         of_step = (Verdict.bulk_id == body.bulk_id, Verdict.data_set_id == data_set_id)
         first = session.scalar(select(Verdict.uuid).where(*of_step).order_by(Verdict.id).limit(1))
         if first is not None:
-            undo(session, new_uuid=str(uuid4()), uuid=first, person=person)
+            done = undo_part(session, new_uuid=name, uuid=first, person=person)
         elif num == 0:
             raise Conflict("nothing of this step stands any more; it was taken back already")
+    while done is not None and done.num_left:
+        with database.part_of_long_work() as session:
+            done = undo_part(session, new_uuid=name, uuid=first, person=person)
     return Done(num, body.bulk_id, None)
 
 

@@ -12,7 +12,7 @@ from app.actions.controls import ControlAnswer, answer_controls, take_back_contr
 from app.actions.decide import MAX_DECISIONS, Decision, decide
 from app.actions.rights import Who, demand
 from app.actions.start_ranking import is_ranking_due, start_ranking
-from app.actions.undo import undo
+from app.actions.undo import undo_part
 from app.api.access import ASKS_ITSELF, MAX_ID, Caller, Db, demand_rows
 from app.store.models import Answer, Caption, Image
 from app.store.reads.agreement import Other, decided_meanwhile
@@ -112,17 +112,21 @@ def _parted(verdicts: list[NewVerdict]) -> tuple[list[ControlAnswer], dict[str, 
 @router.post("/undo", dependencies=[ASKS_ITSELF])
 def take_back(body: Undo, database: Db, caller: Caller) -> dict[str, Retracted]:
     """Take a verdict back: {retracted}."""
-    with database.transaction() as session:
+    with database.part_of_long_work() as session:
         control = take_back_control(session, body.retracts, person=caller.name) if body.retracts else None
         if control is not None:
             caption = session.get_one(Caption, control.caption_id).text
             ids = {"image_id": control.image_id, "caption_id": control.caption_id}
             return {"retracted": Retracted(uuid=body.retracts or "", caption=caption, answer=None, **ids)}
-        verdict = undo(
+        done = undo_part(
             session, new_uuid=body.uuid, uuid=body.retracts, person=caller.name, data_set_id=body.data_set_id
         )
+        verdict = done.verdict
         demand(caller, "annotator", verdict.data_set_id)  # else nothing was taken back
         caption = session.get_one(Caption, verdict.caption_id).text
+    while done.num_left:
+        with database.part_of_long_work() as session:
+            done = undo_part(session, new_uuid=body.uuid, uuid=verdict.uuid, person=caller.name)
     ids = {"image_id": verdict.image_id, "caption_id": verdict.caption_id}
     return {"retracted": Retracted(uuid=verdict.uuid, caption=caption, answer=verdict.answer, **ids)}
 

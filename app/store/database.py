@@ -1,6 +1,7 @@
 """Engine and transactions: one way to write, one way to read, the same on SQLite and Postgres."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,9 @@ PATIENCE = {
     "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     " -c tcp_user_timeout=15000",
 }
+# SQLite has one writer, and whoever waits for it looks again only every tenth of a second: without a pause between long
+# writes a person's verdict waits until the whole work is done.
+TURN_S = 0.12
 AfterCommit = Callable[["Database"], None]
 
 
@@ -50,6 +54,15 @@ class Database:
             yield session
         for call in info["after_commit"]:
             _call_after_commit(call, self)
+
+    @contextmanager
+    def part_of_long_work(self) -> Iterator[Session]:
+        """A transaction of a work of many; after it, where it took long on SQLite, others get their turn to write."""
+        with self.transaction() as session:
+            began = time.monotonic()
+            yield session
+        if self.engine.dialect.name == "sqlite" and time.monotonic() - began > TURN_S:
+            time.sleep(TURN_S)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

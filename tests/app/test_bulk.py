@@ -18,7 +18,7 @@ from app.actions.bulk_accept import (
 )
 from app.actions.decide import Decision, decide
 from app.actions.error_bound import smallest_sample, upper_bound
-from app.actions.undo import undo
+from app.actions.undo import undo, undo_part
 from app.errors import Conflict, NearmissError
 from app.store.database import Database
 from app.store.models import CurrentVerdict, Suggestion, Verdict
@@ -151,6 +151,32 @@ def test_one_undo_takes_the_whole_bulk_back_and_nothing_else(seeded: Database) -
         assert check.state == "undone"
         assert result_of(session, check).num_remaining == check.slice_size - 14
         assert not result_of(session, check).may_apply
+
+
+def test_a_long_undo_goes_part_by_part_and_goes_on_after_a_death_in_its_middle(
+    seeded: Database, monkeypatch
+) -> None:
+    monkeypatch.setattr("app.actions.undo.PART", 5)
+    before = count(seeded, CurrentVerdict)
+    check_id = start(seeded, 0.2)
+    judge(seeded, check_id, ["no_match"] * 14)
+    with seeded.transaction() as session:
+        num = get_check(session, check_id).slice_size - 14
+        apply_batch(session, check_id, person="ana")
+    name = str(uuid.uuid4())
+    with seeded.transaction() as session:
+        first = undo_part(session, new_uuid=name, person="ana")
+    assert first.num_left == num - 5 > 5
+    with (
+        seeded.transaction() as session
+    ):  # the page asks again by the same name, without knowing the verdict's
+        again = undo_part(session, new_uuid=name, person="ana")
+    assert again.verdict.uuid == first.verdict.uuid and again.num_left == num - 10
+    with seeded.transaction() as session:
+        assert undo(session, new_uuid=name, person="ana").uuid == first.verdict.uuid
+    assert count(seeded, CurrentVerdict) == before + 14
+    with seeded.transaction() as session:
+        assert undo_part(session, new_uuid=name, person="ana").num_left == 0  # a retry of the whole
 
 
 def test_the_sample_is_drawn_by_its_seed(seeded: Database) -> None:
