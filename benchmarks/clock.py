@@ -28,7 +28,7 @@ def wait(
     *,
     timeout_s: float = 60.0,
     pause_s: float = 0.1,
-    not_yet: tuple[type[Exception], ...] = AWAY,
+    not_yet: tuple[type[BaseException], ...] = AWAY,
     told: Callable[[], str] = str,
 ) -> Any:
     """What `found` answers once it is true. Raises RuntimeError with what `told` says then, such as the logs."""
@@ -43,11 +43,11 @@ def wait(
     raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s\n{told()}")
 
 
-def wait_for_page(url: str, *, timeout_s: float = 90.0) -> None:
+def wait_for_page(url: str, *, timeout_s: float = 90.0, told: Callable[[], str] = str) -> None:
     """Until the address answers."""
 
     def answers() -> bool:
         urllib.request.urlopen(url, timeout=5).close()
         return True
 
-    wait(url, answers, timeout_s=timeout_s)
+    wait(url, answers, timeout_s=timeout_s, told=told)

@@ -91,13 +91,14 @@ def desk(home: Path, url: str, num_pairs: int, load_s: float) -> dict[str, Any]:
         ledger, times, errors = asyncio.run(load(address, load_s, add_people(database, ANNOTATORS)))
     with database.reading() as session:
         found["verdicts_saved"] = session.scalar(select(func.count()).select_from(Verdict))
-    found["lost"] = lost(database, ledger)
+    num_lost = lost(database, ledger)
     database.close()
     return found | {
         "verdict_p50_ms": round(statistics.median(times), 1),
         "verdict_p95_ms": percentile(times, 95),
         "verdicts_under_load": len(ledger),
         "errors": errors,
+        "lost": num_lost,
     }
 
 

@@ -40,7 +40,7 @@ def label_studio(folder: Path, num_tasks: int) -> dict[str, Any]:
         return {
             "name": "label-studio",
             "p50_ms": None,
-            "reason": f"{type(error).__name__}: {str(error)[:500]}",
+            "reason": f"{type(error).__name__}: {str(error)[-500:]}",
         }
 
 
@@ -64,7 +64,8 @@ def measure(folder: Path, num_tasks: int) -> dict[str, Any]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
-            wait_for_page(f"{address}/health", timeout_s=180)
+            told = (folder / "log").read_text
+            wait_for_page(f"{address}/health", timeout_s=600, told=lambda: told(errors="replace")[-400:])
             return press(address, num_tasks)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
