@@ -26,7 +26,7 @@ from clipcore import (
 )
 from clipcore.batching import Composer
 from clipcore.checkpoint import State, load_checkpoint, save_checkpoint
-from clipcore.events import Evaluated, Finished, Previewed, StepDone
+from clipcore.events import Evaluated, Finished, Previewed, Started, StepDone
 from clipcore.gradcache import Pass, cached_backward, seeded
 from clipcore.logits import Logits
 from clipcore.losses.info_nce import info_nce
@@ -196,6 +196,22 @@ def test_of_pairs_that_are_all_broken_none_is_trained_on(tmp_path, data):
     with pytest.raises(ClipcoreError, match="There are 0 pairs"):
         next(fine_tune(config(tmp_path), data, broken, folder=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_data_cannot_carry_is_flagged(tmp_path, data):
+    pairs = [(x.image_id, x.caption_id) for x in data.train]
+    own = PairLabels([Label(*pairs[0], "no_match")], pairs=pairs)
+    warnings = preflight(config(tmp_path), pairs, own).warnings
+    assert any("1 candidates carry contradicting statements" in text for text in warnings)
+    same = dict.fromkeys((caption for _, caption in pairs), "a thing")
+    refused = preflight(config(tmp_path), pairs, PairLabels(pairs=pairs), captions=same).refusals
+    assert refused[0].startswith("All 32 pairs bear the same caption")
+    first, *others = data.train
+    long = Example(first.image_id, "long", first.image, "word " * 20)
+    run = fine_tune(config(tmp_path), FineTuneData([long, *others]), folder=tmp_path / "run")
+    started = next(event for event in run if isinstance(event, Started))
+    assert started.remarks == ["1 of 32 captions are longer than 12 tokens and lose their end."]
+    run.close()
 
 
 def test_configuration_survives_yaml():
