@@ -217,8 +217,9 @@ class Nearmiss:
         """The archive of a finished export, written to the file `to`. Raises ApiError (404)."""
         return self._save(f"/api/jobs/{job_id}/export", Path(to))
 
-    def mine(self, data_set_id: int, model_id: int, *, language: str = "auto") -> Job:
-        """Look for suggestions; negatives are written in `language` (en, de, fr, es; auto: the captions')."""
+    def mine(self, data_set_id: int, model_id: int | None = None, *, language: str = "auto") -> Job:
+        """Look for suggestions with a model or the one that the server would choose (`mining_model_id` of the data set);
+        negatives are written in `language` (en, de, fr, es; auto: the captions')."""
         body = {"model_id": model_id, "language": language}
         return self._job(f"/api/data-sets/{data_set_id}/mine", body)
 

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app import demo
@@ -31,7 +31,8 @@ from app.media.uploads import PREFIX as UPLOAD
 from app.sources.open_source import open_source
 from app.sources.rows import Rejected, Row
 from app.sources.vectors import is_vectors_folder, open_vectors
-from app.store.models import DataSet, Job, Model
+from app.store.models import DataSet, Job
+from app.store.reads.models import model_for
 from app.store.text import clean
 from app.store.words import index_words
 from worker.context import JobContext
@@ -248,7 +249,5 @@ def _after_import(
         add_model(session, name="openmoji-tiny", location="demo:openmoji-tiny", licence=demo.LICENCE)
     if source.startswith(UPLOAD):
         uploads_of(context.settings).delete(source.removeprefix(UPLOAD))
-    with_towers = select(Model.id).where(~Model.location.startswith("vectors:")).order_by(Model.id).limit(1)
-    model_id = model_id or session.scalar(with_towers)
-    if model_id is not None:
+    if model_id is not None or model_for(session, data_set_id) is not None:
         start_mining(session, data_set_id=data_set_id, model_id=model_id, person=person)

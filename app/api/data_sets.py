@@ -28,6 +28,7 @@ from app.store.reads.data_sets import (
     num_open,
     progress,
 )
+from app.store.reads.models import model_for
 from app.store.reads.queue import Order, Queue, next_items
 from clipcore.mining.languages import Language
 
@@ -38,7 +39,8 @@ router = APIRouter(prefix="/api/data-sets")
 class DataSetView:
     """A data set with its counts and the latest import, mining and export.
 
-    `source` is a place on the server: only its admins see it, for others it is "".
+    `source` is a place on the server: only its admins see it, for others it is "". `mining_model_id` looks for suggestions
+    where nobody chooses a model: the newest that knows the data set, else the newest base model.
     """
 
     id: int
@@ -54,6 +56,7 @@ class DataSetView:
     import_job: JobView | None
     mining_job: JobView | None
     export_job: JobView | None
+    mining_model_id: int | None
     mined: (
         dict[str, Any] | None
     )  # numbers before work: rate of false negatives, collisions per epoch, quality
@@ -80,9 +83,10 @@ class Again(BaseModel):
 
 
 class Mining(BaseModel):
-    """The model whose eyes are used, and the language in which negatives are written (auto: the captions tell)."""
+    """The model whose eyes are used (none: `mining_model_id` of the data set), and the language in which negatives are
+    written (auto: the captions tell)."""
 
-    model_id: int = Field(ge=1, le=MAX_ID)
+    model_id: int | None = Field(default=None, ge=1, le=MAX_ID)
     language: Language = "auto"
 
 
@@ -130,8 +134,10 @@ def data_set(data_set_id: Id, database: Db, caller: Caller) -> DataSetView:
 def mine(data_set_id: Id, body: Mining, database: Db, caller: Caller) -> dict[str, JobView]:
     """Look for suggestions: {job}."""
     with database.transaction() as session:
-        demand_rows(session, caller, "viewer", model_id=[body.model_id])
-        job = start_mining(session, data_set_id=data_set_id, **body.model_dump(), person=caller.name)
+        if body.model_id is not None:
+            demand_rows(session, caller, "viewer", model_id=[body.model_id])
+        wish = body.model_dump()
+        job = start_mining(session, data_set_id=data_set_id, **wish, person=caller.name, sees=caller.sees)
         job_id = job.id
     return {"job": _job(database, job_id)}
 
@@ -204,6 +210,7 @@ def _job(database: Db, job_id: int) -> JobView:
 
 def _view(session: Session, data_set: DataSet, caller: Who) -> DataSetView:
     jobs = {kind: latest_job(session, data_set.id, kind) for kind in ("import", "mine", "export")}
+    model = model_for(session, data_set.id, sees=caller.sees)
     views = {kind: view_job(session, job) if job else None for kind, job in jobs.items()}
     return DataSetView(
         id=data_set.id,
@@ -219,5 +226,6 @@ def _view(session: Session, data_set: DataSet, caller: Who) -> DataSetView:
         import_job=views["import"],
         mining_job=views["mine"],
         export_job=views["export"],
+        mining_model_id=model.id if model else None,
         mined=mined_numbers(session, data_set.id),
     )

@@ -113,7 +113,10 @@ def import_(
 @cli.command()
 def mine(
     data_set: str,
-    model: str = typer.Option("", help="name of the model that looks; default: the newest"),
+    model: str = typer.Option(
+        "",
+        help="name of the model that looks; default: the newest that knows the data set, else the newest base model",
+    ),
     language: str = typer.Option(
         "auto", help="in which negatives are written: en, de, fr or es; default: the captions'"
     ),

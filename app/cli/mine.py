@@ -1,4 +1,4 @@
-"""`nearmiss mine`: look for suggestions, with the newest model or a named one, and say what came of it."""
+"""`nearmiss mine`: look for suggestions, with a named model or the one that fits the data set, and say what came of it."""
 
 from typing import cast
 
@@ -25,9 +25,8 @@ def run(data_set: str, *, model: str, language: str, wait: bool) -> None:
         data_set_id = session.scalar(select(DataSet.id).where(DataSet.name == data_set))
         if data_set_id is None:
             raise NearmissError(f"there is no data set {data_set!r}; look in the page's Data tab")
-        newest = select(Model.id).order_by(Model.id.desc()).limit(1)
-        model_id = session.scalar(newest.where(Model.name == model) if model else newest)
-        if model_id is None:
+        model_id = session.scalar(select(Model.id).where(Model.name == model)) if model else None
+        if model and model_id is None:
             raise NearmissError(f"there is no model {model!r}; add one with nearmiss add-model")
         job_id = start_mining(
             session,

@@ -1,7 +1,7 @@
 // The desk: the views of one queue, their switch, the keys, the outbox, the numbers and the line at the foot.
 
 import { Again } from "./again.js";
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { BoardView } from "./board.js";
 import { DisagreementsView } from "./disagreements.js";
 import { fill, h, notice, number, percent } from "./dom.js";
@@ -230,8 +230,7 @@ class Desk {
 
   async mine() {
     try {
-      const models = await get("/api/models");
-      await post(`/api/data-sets/${this.set.id}/mine`, { model_id: models.at(-1).id });
+      await post(`/api/data-sets/${this.set.id}/mine`, {});
       await loadDataSets();
     } catch (error) {
       fill(this.stage, notice("error", error.message));

@@ -72,6 +72,7 @@ class Data {
     try {
       const wish = { location: this.location.value.trim(), pretrained: this.pretrained.value.trim() };
       this.drawModels(await post("/api/models", wish));
+      await loadDataSets(); // which may look with the new one from now on
       fill(this.modelAnswer, notice("info", "Added. Its weights are loaded when it is first used."));
     } catch (error) {
       fill(this.modelAnswer, notice("error", error.message));

@@ -12,11 +12,10 @@ export const FEW = 20; // verdicts of a kind below which the figures say little
 
 // Chooses a model and looks for suggestions with it. `done()` after the job is queued, `failed(sentence)` otherwise.
 export function lookWith(set, models, { done, failed }) {
-  const newest = models.at(-1)?.id;
   const select = h(
     "select",
     { "aria-label": `Model that looks for suggestions in ${set.name}`, onchange: () => chosen.set(set.id, Number(select.value)) },
-    [...models].reverse().map((model) => h("option", { value: model.id, selected: model.id === (chosen.get(set.id) ?? newest) }, model.name)),
+    [...models].reverse().map((model) => h("option", { value: model.id, selected: model.id === (chosen.get(set.id) ?? set.mining_model_id) }, model.name)),
   );
   const language = h(
     "select",
@@ -28,7 +27,7 @@ export function lookWith(set, models, { done, failed }) {
     button.disabled = true;
     try {
       // verdicts stay; suggestions of other models leave the queue; verdicts that this model disputes come back
-      await post(`/api/data-sets/${set.id}/mine`, { model_id: Number(select.value) || newest, language: language.value });
+      await post(`/api/data-sets/${set.id}/mine`, { model_id: Number(select.value) || undefined, language: language.value });
       await done();
     } catch (error) {
       failed(error.message);
