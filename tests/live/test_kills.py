@@ -46,7 +46,7 @@ def weights(nearmiss, run_id):
 
 def test_import_counts_what_it_took_and_says_what_it_refused(import_said, nearmiss):
     assert "170 pairs imported" in import_said
-    assert "missing.png" in import_said and "1 rows were refused" in import_said
+    assert "missing.png" in import_said and "1 row was refused" in import_said
     assert nearmiss.get("/api/data-sets")[0]["num_pairs"] == 170
 
 

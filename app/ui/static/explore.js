@@ -2,7 +2,7 @@
 
 import { ApiError, get } from "./api.js";
 import { BLOCK, Cards } from "./cards.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice, number } from "./dom.js";
 import { duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { itemPage } from "./item.js";
@@ -127,7 +127,7 @@ class Explore {
   }
 
   total() {
-    if (this.head) this.head.textContent = `${number(this.set.num_pairs)} pairs · ${number(this.set.num_verdicts)} verdicts`;
+    if (this.head) this.head.textContent = `${counted(this.set.num_pairs, "pair")} · ${counted(this.set.num_verdicts, "verdict")}`;
   }
 
   later() {
