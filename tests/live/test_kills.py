@@ -78,7 +78,7 @@ def test_run_queued_while_the_broker_is_dead_is_saved_and_trains_by_itself(nearm
 
 
 def test_whole_worker_killed_is_started_again_and_takes_its_run_up(nearmiss):
-    killed = start(nearmiss, "worker killed")
+    killed = start(nearmiss, "worker killed", max_steps=30)
     nearmiss.wait("a checkpoint", lambda: events(nearmiss, killed, "saved"))
     nearmiss.kill("-Q gpu")
     finished(nearmiss, killed)

@@ -1,5 +1,6 @@
 // Explore: a grid, a map, the near duplicates, and the page of one item; where one is stands in the address.
 
+import { untilSeen } from "./again.js";
 import { ApiError, get } from "./api.js";
 import { BLOCK, Cards } from "./cards.js";
 import { announce, counted, fill, h, notice, number } from "./dom.js";
@@ -198,7 +199,7 @@ class Explore {
       if (turn === this.turn) fill(this.more, notice("error", error.message, h("button", { type: "button", class: "nm-button", onclick: () => this.restart() }, "Try again")));
     }
     this.loading = false;
-    if (askAgain) setTimeout(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart(), AGAIN_MS);
+    if (askAgain) setTimeout(() => untilSeen().then(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart()), AGAIN_MS);
     // behind another tab nothing has a place, and page after page of the whole data set would seem to be wanted
     const isNear = this.more.checkVisibility() && this.more.getBoundingClientRect().top < innerHeight + 800;
     if (turn === this.turn && this.after && isNear) setTimeout(() => this.load());

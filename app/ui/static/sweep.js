@@ -155,7 +155,7 @@ export class SweepView {
       const { num_remaining } = await get(`/api/bulk-checks/${this.check.id}`);
       if (this.applying) pressed.textContent = `Applying … ${number(before - num_remaining)} of ${number(before)}`;
     };
-    this.applying = setInterval(() => look().catch(() => {}), LOOK_MS);
+    this.applying = setInterval(() => document.hidden || look().catch(() => {}), LOOK_MS);
     try {
       this.check = await post(`/api/bulk-checks/${this.check.id}/apply`);
       fill(
