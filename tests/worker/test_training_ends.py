@@ -47,9 +47,8 @@ from app.store.reads.runs import get_run
 from app.store.schema import migrate
 from clipcore.events import StepDone
 from clipcore.step import Stepper
+from tests.work_on import work_on
 from worker.by_hand import main as by_hand
-from worker.context import JobContext
-from worker.job import run
 
 pytestmark = pytest.mark.timeout(900)  # on a machine that eight others use
 TINY = {
@@ -80,13 +79,8 @@ class House:
         """Claims the run and works on it to an end: (state, reason)."""
         with self.database.transaction() as session:
             job_id = session.get_one(Run, run_id).job_id
-            token = lease.claim(session, job_id, worker="w")
-        assert token is not None
-        context = JobContext(settings or self.settings, job_id, token)
-        context.start()
-        run(context)
-        context.database.close()
-        return self.state(run_id)
+        job = work_on(settings or self.settings, self.database, job_id)
+        return job.state, job.reason
 
     def state(self, run_id: int) -> tuple[str, str]:
         with self.database.reading() as session:
@@ -208,15 +202,8 @@ def measure(house, **wish) -> tuple[str, str]:
     with house.database.transaction() as session:
         presence.seen(session, name="gpu@here:1", queue="gpu", about={})
         job_id = start_measuring(session, data_set_id=1, model_id=1, **wish).id
-    with house.database.transaction() as session:
-        token = lease.claim(session, job_id, worker="w")
-    context = JobContext(house.settings, job_id, token)
-    context.start()
-    run(context)
-    context.database.close()
-    with house.database.reading() as session:
-        job = session.get_one(Job, job_id)
-        return job.state, job.reason
+    job = work_on(house.settings, house.database, job_id)
+    return job.state, job.reason
 
 
 def test_memory_is_measured_by_real_steps_before_the_run_and_what_does_not_fit_is_refused(house, monkeypatch):
