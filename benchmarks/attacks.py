@@ -12,12 +12,10 @@ import html
 import http.server
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,6 +27,9 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from clock import wait_for_page
+from servers import free_port
 
 from app.actions.accounts import add_person, grant
 from app.actions.add_rows import NewRow, add_rows
@@ -433,9 +434,7 @@ def main() -> None:
     wish = arguments.parse_args()
     home = Path(tempfile.mkdtemp(prefix="nm-attacks-"))
     (home / "roots").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = Settings(home=home)
     tokens = fill(Database(settings), hostile=True)
     env = os.environ | {"NEARMISS_HOME": str(home), "NEARMISS_PORT": str(port)}
@@ -444,14 +443,8 @@ def main() -> None:
     server = subprocess.Popen([sys.executable, "-m", "app.web"], env=env)
     address = f"http://127.0.0.1:{port}"
     try:
+        wait_for_page(f"{address}/healthz", timeout_s=300)
         with httpx.Client(base_url=address, timeout=60) as client:
-            give_up = time.monotonic() + 300
-            while time.monotonic() < give_up:
-                try:
-                    client.get("/healthz").raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    time.sleep(0.3)
             attack(client, tokens, attempts, listener=listener)
         with_browser = in_browser(address, tokens["session"], attempts)
     finally:

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -21,8 +20,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from chromium import SIZE, launch
+from clock import percentile, wait
 from playwright.sync_api import Page, sync_playwright
 from result import ROOT, write_result
+from servers import free_port
 
 NUM_VERDICTS = 150
 PAUSE_S = 0.15  # between keys: about 400 a minute, faster than a person
@@ -60,14 +62,10 @@ class Instance:
 
     def until(self, found: Any, *, timeout_s: float = 600.0) -> float:
         """Seconds from the start until `found` is true."""
-        while time.monotonic() - self.began < timeout_s:
-            try:
-                if found():
-                    return time.monotonic() - self.began
-            except OSError:
-                pass
-            time.sleep(0.05)
-        raise SystemExit(f"nothing within {timeout_s:.0f} s; see {self.log.name}")
+        left_s = self.began + timeout_s - time.monotonic()
+        told = f"see {self.log.name}"
+        wait("it", found, timeout_s=left_s, pause_s=0.05, told=lambda: told)
+        return time.monotonic() - self.began
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.address + path, timeout=10) as answer:
@@ -94,9 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--warm-cache", action="store_true", help="use this machine's package cache")
     given = parser.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="nm-first-", dir="/tmp"))
     env = {} if given.warm_cache else {"UV_CACHE_DIR": str(folder / "cache"), "PIP_NO_CACHE_DIR": "1"}
     try:
@@ -126,10 +122,8 @@ def measure(folder: Path, port: int, env: dict[str, str]) -> dict[str, float]:
     second.until(lambda: any(w["queue"] == "gpu" for w in second.get("/api/workers")))
     time.sleep(20)  # a person looks around; the worker's spare process warms up
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        browser = launch(playwright)
+        page = browser.new_page(viewport=SIZE)
         page.goto(second.address)
         times = decide(page)
         adapter = click_to_result(page)
@@ -137,13 +131,12 @@ def measure(folder: Path, port: int, env: dict[str, str]) -> dict[str, float]:
     runs = second.get("/api/runs")["runs"]
     full = full_epoch(second)
     second.stop()
-    cuts = statistics.quantiles(times, n=20, method="inclusive")
     return {
         "clone_to_page_s": round(to_page, 2),
         "of_which_install_s": round(install, 2),
         "second_start_s": round(second_start, 2),
         "verdict_p50_ms": round(statistics.median(times), 1),
-        "verdict_p95_ms": round(cuts[18], 1),
+        "verdict_p95_ms": percentile(times, 95),
         "adapter_s": round(adapter, 2),
         "full_epoch_s": round(full, 2),
         "map_at_r_base": runs[0]["metrics_before"]["map_at_r"],

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import timed
 from result import ROOT, write_result
 from step import in_child, one_matrix, ours
 from torch.nn.functional import normalize
@@ -41,10 +42,10 @@ Curve = list[dict[str, float]]
 def limits() -> dict[str, float]:
     """What the machine can do at best: float32 matrix product, disk through the file system, WebP-less JPEG decoding."""
     a, b = torch.randn(2048, 512), torch.randn(512, 8192)
-    product = min(_timed(lambda: a @ b) for _ in range(6))
+    product = min(timed(lambda: a @ b) for _ in range(6))
     return {
         "matmul_gflops": 2 * 2048 * 8192 * 512 / product / 1e9,
-        "memory_gb_s": 2 * 2**28 / min(_timed(lambda: np.copyto(TO, FROM)) for _ in range(3)) / 1e9,
+        "memory_gb_s": 2 * 2**28 / min(timed(lambda: np.copyto(TO, FROM)) for _ in range(3)) / 1e9,
         **_disk(),
         "jpeg_256_per_s_core": _decoding(),
     }
@@ -147,7 +148,7 @@ class _filled:
         self.num = num
 
     def __enter__(self) -> Database:
-        from desk import fill
+        from desk_world import fill
 
         self.folder = Path(tempfile.mkdtemp(prefix="nm-growth-"))
         self.database = Database(Settings(home=self.folder))
@@ -182,7 +183,7 @@ def _disk() -> dict[str, float]:
             file.flush()
             os.fsync(file.fileno())
 
-        return {"disk_write_mb_s": DISK_MB / min(_timed(write) for _ in range(2))}
+        return {"disk_write_mb_s": DISK_MB / min(timed(write) for _ in range(2))}
 
 
 def _decoding() -> float:
@@ -191,22 +192,16 @@ def _decoding() -> float:
     grid = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     data = io.BytesIO()
     Image.fromarray(grid).resize((256, 256)).save(data, "jpeg", quality=90)
-    return 200 / min(_timed(lambda: [Image.open(data).convert("RGB") for _ in range(200)]) for _ in range(3))
+    return 200 / min(timed(lambda: [Image.open(data).convert("RGB") for _ in range(200)]) for _ in range(3))
 
 
 def _both_ways(loss: Callable[..., Any], *inputs: Any) -> None:
     loss(*inputs).backward()
 
 
-def _timed(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
 def _median(call: Callable[[], Any], rounds: int = 3) -> float:
     call()
-    return statistics.median(_timed(call) for _ in range(rounds))
+    return statistics.median(timed(call) for _ in range(rounds))
 
 
 LIMIT: dict[str, float] = {}

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clock import wait
 from kill_anything import ARCHITECTURE, SETTINGS, pictures
 from servers import Broker, Postgres
 from sqlalchemy import create_engine, text
@@ -211,15 +212,7 @@ class Site:
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
         """What `found` says once it is true."""
-        give_up = time.monotonic() + timeout_s
-        while time.monotonic() < give_up:
-            try:
-                if value := found():
-                    return value
-            except (OSError, SQLAlchemyError):
-                pass
-            time.sleep(0.2)
-        raise SystemExit(f"{what} did not come within {timeout_s:.0f} s{self.logs()}")
+        return wait(what, found, timeout_s=timeout_s, not_yet=(OSError, SQLAlchemyError), told=self.logs)
 
     def logs(self) -> str:
         """The ends of all hosts' logs."""

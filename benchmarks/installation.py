@@ -1,6 +1,5 @@
 """A whole Nearmiss for a benchmark: `nearmiss up` in a temporary home, with ways to kill its parts."""
 
-import http.client
 import io
 import json
 import os
@@ -9,13 +8,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from clock import wait
 from servers import free_port
 
 
@@ -56,15 +55,7 @@ class Installation:
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
         """What `found` answers once it is true; a web that is away counts as not yet."""
-        give_up = time.monotonic() + timeout_s
-        while time.monotonic() < give_up:
-            try:
-                if value := found():
-                    return value
-            except (OSError, ValueError, http.client.HTTPException):
-                pass
-            time.sleep(0.1)
-        raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
+        return wait(what, found, timeout_s=timeout_s, told=self.logs)
 
     def weights(self, run_id: int) -> bytes:
         """The safetensors file of a finished run."""
@@ -106,3 +97,9 @@ class Installation:
         except subprocess.TimeoutExpired:
             self.process.kill()
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def processor_s(pid: int) -> float:
+    """Seconds of processor time that a process has used. Raises OSError when it is over."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import csv
 import hashlib
-import http.client
 import json
 import random
 import sys
@@ -27,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from clock import AWAY
 from installation import Installation
 from PIL import Image
 from result import write_result
 from servers import Postgres
 from sqlalchemy import create_engine, text
 
-AWAY = (OSError, ValueError, http.client.HTTPException)  # no connection, half an answer
 LEASE_S = 3.0
 NUM_SEEDS = 2
 SETTINGS = {

@@ -12,15 +12,15 @@ the same weights.
 import argparse
 import csv
 import hashlib
-import os
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from installation import Installation
+from installation import Installation, processor_s
 from result import write_result
 
 from app.demo.openmoji import drawings, rasterise
@@ -109,25 +109,22 @@ def through_the_application(nearmiss: Installation, steps: int) -> tuple[float, 
 
 def wait_until_idle(nearmiss: Installation, *, limit_s: float = 120.0) -> None:
     """Returns once the processes of `nearmiss` have used less than a tenth of a core for two seconds."""
-    give_up, before = time.monotonic() + limit_s, _cpu_ticks(nearmiss)
+    give_up, before = time.monotonic() + limit_s, _processor_s(nearmiss)
     while time.monotonic() < give_up:
         time.sleep(2)
-        now = _cpu_ticks(nearmiss)
-        if now - before < 0.2 * os.sysconf("SC_CLK_TCK"):
+        now = _processor_s(nearmiss)
+        if now - before < 0.2:
             return
         before = now
     print("the installation did not come to rest", flush=True)
 
 
-def _cpu_ticks(nearmiss: Installation) -> int:
-    ticks = 0
+def _processor_s(nearmiss: Installation) -> float:
+    used = 0.0
     for pid in nearmiss.pids(""):
-        try:
-            about = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:  # it has just ended
-            continue
-        ticks += int(about[11]) + int(about[12])
-    return ticks
+        with suppress(OSError):  # it has just ended
+            used += processor_s(pid)
+    return used
 
 
 def _finished_at(nearmiss: Installation, run_id: int) -> datetime:

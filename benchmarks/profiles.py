@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import timed
 from growth import _decide, _filled
 from result import git, write_result
 from step import ours
@@ -44,7 +44,7 @@ def of_step(n: int) -> Seen:
     """The loss, forward and backward, by torch operator."""
     x, y = (normalize(torch.randn(n, 512), dim=1).requires_grad_() for _ in "xy")
     scale = torch.tensor(100.0, requires_grad=True)
-    seconds = min(_timed(lambda: ours(x, y, scale).backward()) for _ in range(3))
+    seconds = min(timed(lambda: ours(x, y, scale).backward()) for _ in range(3))
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         ours(x, y, scale).backward()
     return seconds, _largest({e.key: e.self_cpu_time_total for e in seen.key_averages()})
@@ -110,7 +110,7 @@ def _by_function(work: Callable[[], Any]) -> Seen:
 
 def _sampled(work: Callable[[], Any], name: Callable[[FrameType], str]) -> Seen:
     """Once unwatched for its seconds, once watched: the innermost Python function of each working thread, looked at every 2 ms: C counts for who called it."""
-    seconds = _timed(work)
+    seconds = timed(work)
     seen: Counter[str] = Counter()
     over = threading.Event()
 
@@ -126,12 +126,6 @@ def _sampled(work: Callable[[], Any], name: Callable[[FrameType], str]) -> Seen:
     over.set()
     watcher.join()
     return seconds, _largest(seen)
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _largest(times: Any) -> Shares:

@@ -22,14 +22,15 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import httpx
-from desk import ANNOTATORS, EVERY_S, fill, people, percentile
-from installation import Installation
+from clock import percentile
+from desk_annotators import ANNOTATORS, EVERY_S, lost, verdict
+from desk_world import add_people, fill
+from installation import Installation, processor_s
 from result import write_result
 from servers import Broker, Postgres
 from sqlalchemy import select, text
@@ -39,7 +40,6 @@ from app.settings import Settings
 from app.store.database import Database
 from app.store.models import (
     Caption,
-    Control,
     DataSet,
     Image,
     Job,
@@ -47,7 +47,6 @@ from app.store.models import (
     PersonRow,
     Run,
     Snapshot,
-    Verdict,
 )
 from app.store.text import text_hash
 
@@ -83,7 +82,9 @@ def main() -> int:
         time.sleep(20)  # their imports are over
         idle = asyncio.run(soak.idle(given.idle_s))
         asyncio.run(soak.load(given.minutes * 60, given.outages, given.outage_s))
-        lost = soak.lost(Database(settings))
+        database = Database(settings)
+        num_lost = lost(database, soak.ledger)
+        database.close()
     finally:
         nearmiss.close()
         broker.close()
@@ -97,7 +98,7 @@ def main() -> int:
         "errors": len(soak.errors),
         "recovery_s_max": round(max(recovery, default=0.0), 1),
         "idle_pages_core_share": idle["web"],
-        "lost": lost,
+        "lost": num_lost,
         "verdicts": len(soak.ledger),
         "verdict_p95_ms": percentile(soak.times_ms, 95),
         "outages": len(recovery),
@@ -120,7 +121,7 @@ def main() -> int:
         print(json.dumps(figures | details))
     else:
         write_result("soak", figures, **details)
-    return int(bool(lost or soak.errors))
+    return int(bool(num_lost or soak.errors))
 
 
 def prepare(database: Database, *, num_pairs: int) -> list[str]:
@@ -149,7 +150,7 @@ def prepare(database: Database, *, num_pairs: int) -> list[str]:
         session.add(admin)
         session.flush()
         token = issue(session, person_id=admin.id, kind="token", lives_s=7 * 86400.0)
-    tokens = [token, *people(database)]
+    tokens = [token, *add_people(database, ANNOTATORS)]
     database.close()
     return tokens
 
@@ -223,11 +224,7 @@ class Soak:
         return {name: round((after[name] - before[name]) / took, 3) for name in PROCESSES}
 
     def _processor_s(self, words: str) -> float:
-        ticks = 0
-        for pid in self.nearmiss.pids(words)[:1]:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(processor_s(pid) for pid in self.nearmiss.pids(words)[:1])
 
     # -- the load ------------------------------------------------------------------------------------------------
 
@@ -264,14 +261,8 @@ class Soak:
             if not items:
                 self.errors.append(f"annotator {number}: the queue is empty")
                 return
-            item = items.pop(rng.randrange(len(items)))
-            named = {key: item[key] for key in ("image_id", "caption_id", "suggestion_id")}
-            verdict = {
-                "uuid": str(uuid.uuid4()),
-                "answer": rng.choice(("match", "no_match", "unsure")),
-                **named,
-            }
-            answer = await self._persist(client, "/api/verdicts", {"verdicts": [verdict]}, mine)
+            body = {"verdicts": [verdict(items, rng)]}
+            answer = await self._persist(client, "/api/verdicts", body, mine)
             self.ledger.update(answer.json()["saved"])
             self.last_saved = time.monotonic()
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
@@ -382,13 +373,6 @@ class Soak:
                 statistics.median(f for _, f in late) - statistics.median(f for _, f in early)
             )
         return memory, files
-
-    def lost(self, database: Database) -> int:
-        """Acknowledged verdicts that the database does not have."""
-        with database.reading() as session:
-            known = set(session.scalars(select(Verdict.uuid))) | set(session.scalars(select(Control.uuid)))
-        database.close()
-        return len(self.ledger - known)
 
 
 if __name__ == "__main__":

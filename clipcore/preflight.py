@@ -48,7 +48,7 @@ def preflight(
     composer = Composer(num_pairs=len(kept), batch_size=max(size - replayed, 2), seed=config.seed)
     steps = composer.steps_per_epoch * config.epochs
     steps = min(steps, config.max_steps) if config.max_steps else steps
-    warmup = math.ceil(config.optimiser.warmup * steps)
+    warmup = math.ceil(config.optimiser.warmup * steps) if 0.0 <= config.optimiser.warmup < 1.0 else steps
     copies = Counter(_plain((captions or {}).get(c, c)) for _, c in kept)
     known = _false_negatives(labels)
     twins, seen_twins = (
@@ -117,12 +117,20 @@ def _refusals(
         )
     if size > num_pairs >= 2:
         found.append(f"The batch size {size} is above the {num_pairs} pairs: choose {num_pairs} or less.")
-    if steps < 1:
-        found.append(f"These settings make {steps} steps: raise epochs (now {config.epochs}).")
-    if config.optimiser.warmup >= 1.0:
-        found.append(
-            f"The warm-up of {config.optimiser.warmup:.0%} is the whole run: choose a fraction below 1."
-        )
+    if config.batch.micro_batch < 1:
+        found.append(f"The micro-batch is {config.batch.micro_batch}: choose 1 or more.")
+    if config.max_steps < 0:
+        found.append(f"At most {config.max_steps} steps are none: choose 1 or more, or 0 for no limit.")
+    elif steps < 1:
+        found.append(f"These settings make no step: raise epochs (now {config.epochs}) to 1 or more.")
+    warmup = config.optimiser.warmup
+    if warmup >= 1.0:
+        found.append(f"The warm-up of {warmup:.0%} is the whole run: choose a fraction below 1.")
+    elif not warmup >= 0.0:
+        found.append(f"The warm-up is {warmup}: choose a fraction from 0 to below 1.")
+    for name, share in (("together", config.batch.together), ("replay", config.batch.replay)):
+        if not 0.0 <= share <= LARGEST_SHARE:
+            found.append(f"batch.{name} is {share}: choose a share from 0 to {LARGEST_SHARE}.")
     if not 0.0 <= config.optimiser.ema < 1.0:
         found.append(f"The EMA decay is {config.optimiser.ema}: choose 0 (off) or a number just below 1.")
     if not any(config.loss.heads.values()):

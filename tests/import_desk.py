@@ -7,13 +7,11 @@ from types import SimpleNamespace
 from PIL import Image as Picture
 from sqlalchemy import func, select
 
-from app.jobs import lease
 from app.settings import Settings
 from app.store.database import Database
 from app.store.models import Caption, Image, Job, Pair
 from app.store.schema import migrate
-from worker.context import JobContext
-from worker.job import run
+from tests.work_on import work_on
 
 
 def png(value: int) -> bytes:
@@ -30,14 +28,7 @@ class Desk(SimpleNamespace):
         """The job that `make(session)` queues, done."""
         with self.database.transaction() as session:
             job_id = make(session).id
-        with self.database.transaction() as session:
-            token = lease.claim(session, job_id, worker="w")
-        context = JobContext(self.settings, job_id, token)
-        context.start()
-        run(context)
-        context.database.close()
-        with self.database.reading() as session:
-            return session.get_one(Job, job_id)
+        return work_on(self.settings, self.database, job_id)
 
     def counts(self) -> tuple[int, ...]:
         with self.database.reading() as session:

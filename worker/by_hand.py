@@ -1,11 +1,12 @@
 """`nearmiss finetune run.yaml`: a run without queue and page, on the same snapshot to the same weights.
 
 The YAML is the page's. The data is the snapshot named beside it (a run's folder has snapshot.json), by `--snapshot`, or
-the present state of `--data-set`. The same command goes on from the last checkpoint in `--out`.
+the present state of `--data-set`. Ctrl+C or SIGTERM saves a checkpoint and stops; the same command goes on from there.
 """
 
 import argparse
 import json
+import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None, *, settings: Settings | None = None
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and stop")
     given = parser.parse_args(arguments)
     context = JobContext(settings or get_settings(), 0, 0)  # never started: no row is held
+    signal.signal(signal.SIGINT, context.stop)  # as SIGTERM
     try:
         return _run(context, given)
     except (NearmissError, ClipcoreError, OSError) as error:

@@ -26,7 +26,11 @@ app.conf.update(
     task_reject_on_worker_lost=False,
     worker_prefetch_multiplier=1,
     task_ignore_result=True,
-    broker_transport_options={"visibility_timeout": settings.visibility_s},
+    broker_transport_options={
+        "visibility_timeout": settings.visibility_s,
+        "unacked_restore_interval": min(10.0, settings.visibility_s / 5),
+        "unacked_restore_throttle": 1,  # kombu's 10 looks at each tenth interval only
+    },
     broker_connection_retry_on_startup=True,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_hijack_root_logger=False,

@@ -8,7 +8,7 @@
 | train.log | what happened, with times in UTC |
 | checkpoints/ | to resume from, while it runs |
 | checkpoint/ | the result, a plain open_clip folder |
-| tensorboard/ | the same numbers, where TensorBoard is installed |
+| tensorboard/ | the same numbers and the similarities' histograms, where TensorBoard is installed |
 """
 
 import json
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clipcore.events import Evaluated, Event, Finished, Saved, Started, StepDone
+from clipcore.events import Evaluated, Event, Finished, Saved, SimilaritiesSeen, Started, StepDone
 from worker.trackers import Trackers
 
 
@@ -52,7 +52,10 @@ class RunFolder:
             self._measured("step", event.step, values | {"pairs_per_s": round(event.pairs_per_s, 1)})
         elif isinstance(event, Evaluated):
             self._measured(event.when, event.step, event.metrics)
+            self._counted(event.step, event.histograms)
             self.log(f"evaluated {event.when} at step {event.step}")
+        elif isinstance(event, SimilaritiesSeen):
+            self._counted(event.step, event.histograms)
         elif isinstance(event, Saved):
             self.log(f"checkpoint of step {event.step}")
         elif isinstance(event, Finished):
@@ -72,6 +75,10 @@ class RunFolder:
             file.write(json.dumps({"what": what, "step": step, **finite}) + "\n")
         if self._trackers is not None:
             self._trackers.take(what, step, values)
+
+    def _counted(self, step: int, histograms: dict[str, list[int]]) -> None:
+        if self._trackers is not None:
+            self._trackers.take_histograms(step, histograms)
 
     def _forget_after(self, step: int) -> None:
         """Drops the lines of steps that are done again now, and all of an earlier attempt that began anew."""

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from clipcore.evaluate import HISTOGRAM_EDGES
+
 
 class Trackers:
     """TensorBoard files beside the run with `pip install nearmiss[tracking]`; W&B when WANDB_PROJECT is set too."""
@@ -32,9 +36,25 @@ class Trackers:
                     writer.add_scalar(name, value, step)
             except Exception as error:
                 self._tensorboard = self._left_out("TensorBoard", error)
+        self._log_to_wandb(step, lambda: named)
+
+    def take_histograms(self, step: int, histograms: dict[str, list[int]]) -> None:
+        """Cosines counted in the bins of HISTOGRAM_EDGES, under `similarities/NAME`."""
+        counted = {f"similarities/{name}": counts for name, counts in histograms.items() if any(counts)}
+        if self._tensorboard is not None:
+            writer = self._tensorboard
+            try:
+                for name, counts in counted.items():
+                    writer.add_histogram_raw(name, **_raw(counts), global_step=step)
+            except Exception as error:
+                self._tensorboard = self._left_out("TensorBoard", error)
+        if counted:
+            self._log_to_wandb(step, lambda: _for_wandb(counted))
+
+    def _log_to_wandb(self, step: int, values: Callable[[], dict[str, Any]]) -> None:
         if self._wandb is not None:
             try:
-                self._wandb.log(named, step=step)
+                self._wandb.log(values(), step=step)
             except Exception as error:
                 self._wandb = self._left_out("W&B", error)
 
@@ -67,6 +87,27 @@ def _tensorboard(folder: Path, from_step: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=from_step + 1 if from_step else None)
+
+
+def _raw(counts: list[int]) -> dict[str, Any]:
+    """A histogram's counts as TensorBoard takes them; sums are those of the bins' middles."""
+    edges, number = HISTOGRAM_EDGES, np.array(counts)
+    middle, (filled,) = (edges[:-1] + edges[1:]) / 2, number.nonzero()
+    return {
+        "min": float(edges[filled[0]]),
+        "max": float(edges[filled[-1] + 1]),
+        "num": int(number.sum()),
+        "sum": float((number * middle).sum()),
+        "sum_squares": float((number * middle**2).sum()),
+        "bucket_limits": edges[1:].tolist(),
+        "bucket_counts": counts,
+    }
+
+
+def _for_wandb(counted: dict[str, list[int]]) -> dict[str, Any]:
+    import wandb
+
+    return {name: wandb.Histogram(np_histogram=(counts, HISTOGRAM_EDGES)) for name, counts in counted.items()}
 
 
 def _wandb(folder: Path, name: str, config_yaml: str) -> Any:

@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,6 +18,7 @@ from pydantic import SecretStr
 from app.actions.accounts import add_person
 from app.api import create_app
 from app.store.database import Database
+from tests.json_answers import JsonAnswers
 
 SECRET = "the-client-secret"
 
@@ -44,31 +44,20 @@ class Provider(ThreadingHTTPServer):
         return 200, {"access_token": "a", "token_type": "Bearer", "expires_in": 60, "id_token": signed}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonAnswers):
     server: Provider
 
     def do_GET(self) -> None:
         at = self.server.issuer
         if self.path == "/jwks":
-            return self._say(200, {"keys": [self.server.key.as_dict(private=False) | {"alg": "RS256"}]})
+            return self.answer(200, {"keys": [self.server.key.as_dict(private=False) | {"alg": "RS256"}]})
         ends = {"authorization_endpoint": f"{at}/authorize", "token_endpoint": f"{at}/token"}
         more = {"id_token_signing_alg_values_supported": ["RS256"], "jwks_uri": f"{at}/jwks"}
-        return self._say(200, {"issuer": at, **ends, **more})
+        return self.answer(200, {"issuer": at, **ends, **more})
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self._say(*self.server.says(form))
-
-    def _say(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        self.answer(*self.server.says(form))
 
 
 @pytest.fixture

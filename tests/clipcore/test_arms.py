@@ -1,7 +1,5 @@
 """The controls of a comparison, and the looks into a run: they change nothing but what they say."""
 
-import json
-
 import numpy as np
 import open_clip  # noqa: F401  imported before the clock of a test begins
 import pytest
@@ -12,15 +10,8 @@ from clipcore import Example, FineTuneConfig, FineTuneData, Label, PairLabels, f
 from clipcore.arms import labels_of_arm, sham
 from clipcore.events import BatchSeen, Evaluated, Finished, SimilaritiesSeen
 from clipcore.losses import HEADS
+from tests.tiny_towers import tiny_towers
 
-TOWERS = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
-        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
-}
 SAID = [
     Label("i0", "c1", "match"),  # identical pictures: known already
     Label("i2", "c3", "match"),
@@ -42,10 +33,8 @@ def data() -> FineTuneData:
 
 @pytest.fixture
 def config(tmp_path) -> FineTuneConfig:
-    (tmp_path / "architecture").mkdir()
-    (tmp_path / "architecture" / "open_clip_config.json").write_text(json.dumps(TOWERS))
     values = {
-        "model": {"name": f"local-dir:{tmp_path / 'architecture'}"},
+        "model": {"name": tiny_towers(tmp_path / "architecture")},
         "batch": {"size": 9, "micro_batch": 4},
     }
     return preset("scratch").with_values(values | {"epochs": 2, "device": "cpu"})

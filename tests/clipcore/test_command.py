@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import runpy
+import signal
 import subprocess
 import sys
 
@@ -13,7 +15,9 @@ import yaml
 
 from app.demo import BASE_MODEL
 from app.demo.openmoji import drawings, rasterise
+from clipcore.__main__ import main
 from clipcore.example import caption_id_of
+from clipcore.step import Stepper
 
 YAML = """
 model: {name: "local-dir:%s", train: all}
@@ -24,6 +28,14 @@ max_steps: 6
 save_every_s: 1000
 device: cpu
 """
+TINY = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
+        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +69,58 @@ def weights(out):
 def test_dry_run_tells_the_steps_and_writes_nothing(table, tmp_path):
     said = run(sys.executable, "-m", "clipcore", *arguments(table, tmp_path / "out"), "--dry-run")
     assert "steps: 6" in said and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", ["epochs: 0", "batch: {size: 25}", "max_steps: -1", "no rows"])
+def test_a_command_that_would_make_no_step_does_not_end_with_0(change, table, tmp_path, monkeypatch, capsys):
+    pairs = table
+    if change == "no rows":
+        pairs = tmp_path / "pairs.tsv"
+        pairs.write_text("filepath\ttitle\tsplit\n")
+    settings = yaml.safe_load(YAML % BASE_MODEL) | (yaml.safe_load(change) if ":" in change else {})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    command = ["clipcore", str(tmp_path / "run.yaml"), "--pairs", str(pairs), "--out", str(tmp_path / "out")]
+    for more in ([], ["--dry-run"]):
+        monkeypatch.setattr(sys, "argv", command + more)
+        monkeypatch.delitem(sys.modules, "clipcore.__main__", raising=False)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("clipcore", run_name="__main__")
+        assert end.value.code == 2 and capsys.readouterr().err.startswith("clipcore: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_in_the_middle_of_a_step_saves_and_the_same_command_ends_with_the_same_bits(
+    table, tmp_path, monkeypatch, capsys
+):
+    torch.set_num_threads(1)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY))
+    model = {"model": {"name": f"local-dir:{tmp_path}", "from_scratch": True, "train": "all"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(yaml.safe_load(YAML % BASE_MODEL) | model))
+    command = [str(tmp_path / "run.yaml"), "--pairs", str(table), "--out"]
+    assert main([*command, str(tmp_path / "undisturbed")]) == 0
+    take, steps = Stepper.take, iter(range(1, 9))
+
+    def interrupted(self, batch):
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, batch)
+
+    monkeypatch.setattr(Stepper, "take", interrupted)
+    command.append(str(tmp_path / "stopped"))
+    assert main(command) == 0 and "stopped at step 3" in capsys.readouterr().out
+    assert not (tmp_path / "stopped" / "checkpoint").exists()
+    assert main(command) == 0 and next(steps) == 7, "it began anew"
+    one, other = weights(tmp_path / "undisturbed"), weights(tmp_path / "stopped")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """The command's handlers end with the test: it runs in the tests' own process here."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])

@@ -1,6 +1,7 @@
 """Gradient caching, labels, composer, checkpoints and the loop on tiny towers."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from clipcore import (
 )
 from clipcore.batching import Composer
 from clipcore.checkpoint import State, load_checkpoint, save_checkpoint
-from clipcore.events import Evaluated, Finished, Previewed, StepDone
+from clipcore.events import Evaluated, Finished, Previewed, Started, StepDone
 from clipcore.gradcache import Pass, cached_backward, seeded
 from clipcore.logits import Logits
 from clipcore.losses.info_nce import info_nce
@@ -165,6 +166,52 @@ def test_bad_settings_are_refused_with_a_sentence(tmp_path, data):
         FineTuneConfig.from_yaml("epoch: 3")
     with pytest.raises(ClipcoreError, match="pickle"):
         list(fine_tune(config(tmp_path, model={"pretrained": "x.pt"}), data, folder=tmp_path / "r"))
+
+
+@pytest.mark.parametrize(
+    "num_pairs,changes,sentence",
+    [
+        (0, {}, "There are 0 pairs"),
+        (1, {}, "There are 1 pairs"),
+        (32, {"batch": {"size": 33}}, "above the 32 pairs"),
+        (32, {"batch": {"size": 1}}, "at least 2"),
+        (32, {"batch": {"micro_batch": 0}}, "micro-batch is 0"),
+        (32, {"batch": {"replay": 1.0}}, "batch.replay is 1.0"),
+        (32, {"epochs": 0}, "make no step"),
+        (32, {"max_steps": -1}, "At most -1 steps"),
+        (32, {"optimiser": {"warmup": 1.0}}, "the whole run"),
+        (32, {"optimiser": {"warmup": math.nan}}, "warm-up is nan"),
+    ],
+)
+def test_a_run_of_no_step_is_refused(num_pairs, changes, sentence, tmp_path, data):
+    few = FineTuneData(data.train[:num_pairs], data.held_out)
+    with pytest.raises(ClipcoreError, match=sentence):
+        next(fine_tune(config(tmp_path, **changes), few, folder=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_pairs_that_are_all_broken_none_is_trained_on(tmp_path, data):
+    pairs = [(x.image_id, x.caption_id) for x in data.train]
+    broken = PairLabels([Label(*pair, "broken_pair") for pair in pairs], pairs=pairs)
+    with pytest.raises(ClipcoreError, match="There are 0 pairs"):
+        next(fine_tune(config(tmp_path), data, broken, folder=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_data_cannot_carry_is_flagged(tmp_path, data):
+    pairs = [(x.image_id, x.caption_id) for x in data.train]
+    own = PairLabels([Label(*pairs[0], "no_match")], pairs=pairs)
+    warnings = preflight(config(tmp_path), pairs, own).warnings
+    assert any("1 candidates carry contradicting statements" in text for text in warnings)
+    same = dict.fromkeys((caption for _, caption in pairs), "a thing")
+    refused = preflight(config(tmp_path), pairs, PairLabels(pairs=pairs), captions=same).refusals
+    assert refused[0].startswith("All 32 pairs bear the same caption")
+    first, *others = data.train
+    long = Example(first.image_id, "long", first.image, "word " * 20)
+    run = fine_tune(config(tmp_path), FineTuneData([long, *others]), folder=tmp_path / "run")
+    started = next(event for event in run if isinstance(event, Started))
+    assert started.remarks == ["1 of 32 captions are longer than 12 tokens and lose their end."]
+    run.close()
 
 
 def test_configuration_survives_yaml():

@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from servers import free_port  # lies beside the benchmarks
+from clock import wait, wait_for_page  # both lie beside the benchmarks
+from servers import free_port
 from test_compose import resolved
 
 from app.actions.accounts import add_person
@@ -87,10 +88,12 @@ def main() -> int:
             processes.append(subprocess.Popen(web, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log))
             processes.append(proxy(folder, port, web_port, log))
         authority = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-        wait("the web process", lambda: answers(f"http://127.0.0.1:{web_port}/healthz"), folder)
-        wait("the proxy's certificate", authority.exists, folder)
+        told = partial((folder / "log").read_text, errors="replace")
+        wait_for_page(f"http://127.0.0.1:{web_port}/healthz", timeout_s=180, told=told)
+        wait("the proxy's certificate", authority.exists, timeout_s=180, told=told)
         site = Site(folder, port, authority)
-        wait("the proxy", lambda: site.ask("/healthz")[0] == 200, folder)
+        healthy = ("the proxy", lambda: site.ask("/healthz")[0] == 200)
+        wait(*healthy, timeout_s=180, told=told, not_yet=(SystemExit,))
         return look(site, database)
     finally:
         for process in reversed(processes):
@@ -206,28 +209,6 @@ def stream(site: Site, database: Database) -> list[float]:
         reader.kill()
         reader.wait()
     return delays
-
-
-def answers(url: str) -> bool:
-    """Whether something is there."""
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except OSError:
-        return False
-
-
-def wait(what: str, found: Any, folder: Path) -> None:
-    """Until `found` is true. Raises SystemExit with the log."""
-    give_up = time.monotonic() + 180
-    while time.monotonic() < give_up:
-        try:
-            if found():
-                return
-        except SystemExit:
-            pass
-        time.sleep(0.3)
-    raise SystemExit(f"{what} did not come\n{(folder / 'log').read_text(errors='replace')[-3000:]}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
+from clock import wait
 from servers import free_port
 from sqlalchemy import create_engine, text
 
@@ -226,18 +227,6 @@ def ask(stack, path, body=None):
         return json.load(answer)
 
 
-def wait(stack, what, found, timeout_s=120.0):
-    give_up = time.monotonic() + timeout_s
-    while time.monotonic() < give_up:
-        try:
-            if value := found():
-                return value
-        except OSError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError(f"{what} did not come\n{stack.told()}")
-
-
 def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stack, tmp_path):
     migrated = stack.run("migrate")
     assert migrated.returncode == 0, migrated.stderr
@@ -250,11 +239,12 @@ def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stac
     adding = ["nearmiss", "add-model", "demo:openmoji-tiny", "--name", "base"]
     assert subprocess.run(adding, env=stack.environment("web"), cwd=stack.data).returncode == 0
     # asked by the page's route until all are there: a check is a process that takes seconds from those that start
-    wait(stack, "web and workers", lambda: len(ask(stack, "/api/workers")) == len(workers))
+    wait_for = partial(wait, timeout_s=120, told=stack.told)
+    wait_for("web and workers", lambda: len(ask(stack, "/api/workers")) == len(workers))
     for name in ("web", *workers):
         assert stack.healthy(name, stack.port if name == "web" else None), f"{name}\n{stack.told()}"
     ask(stack, "/api/data-sets", {"name": "pictures", "source": str(pictures)})
-    wait(stack, "the import", lambda: ask(stack, "/api/data-sets")[0]["num_pairs"] == 40)
+    wait_for("the import", lambda: ask(stack, "/api/data-sets")[0]["num_pairs"] == 40)
     values = {"epochs": 2, "batch": {"size": 16}}
     body = {"data_set_id": 1, "model_id": 1, "preset": "adapter", "overrides": values, "name": "in compose"}
     run_id = ask(stack, "/api/runs", body)["run"]["id"]
@@ -264,7 +254,7 @@ def test_every_service_runs_with_its_own_environment_imports_and_fine_tunes(stac
         assert state not in ("failed", "cancelled"), stack.told()
         return state == "finished"
 
-    wait(stack, "the run", finished)
+    wait_for("the run", finished)
     assert any((stack.data / "media").rglob("*.safetensors")) or any((stack.data / "media").rglob("*"))
     secrets = stack.told()
     assert SECRETS["POSTGRES_PASSWORD"] not in secrets and SECRETS["BROKER_PASSWORD"] not in secrets

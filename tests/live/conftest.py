@@ -5,17 +5,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import wait
+from servers import free_port
 
 from app.demo.openmoji import drawings, rasterise
 
@@ -73,15 +73,7 @@ class Nearmiss:
 
     def wait(self, what: str, found: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
         """What `found` returns once it is true; errors of a restarting server count as not yet."""
-        give_up = time.monotonic() + timeout_s
-        while time.monotonic() < give_up:
-            try:
-                if value := found():
-                    return value
-            except OSError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(f"{what} did not come within {timeout_s:.0f} s\n{self.logs()}")
+        return wait(what, found, timeout_s=timeout_s, told=self.logs)
 
     def logs(self) -> str:
         """The ends of all logs."""
@@ -149,9 +141,7 @@ def empty() -> Iterator[Nearmiss]:
             pytest.fail("ps is missing; install procps")
         pytest.skip("`ps` is missing, so the tests that kill processes do not run here")
     home = Path(tempfile.mkdtemp(prefix="nm-", dir="/tmp"))  # short: it holds a Unix socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     running = Nearmiss(home, port)
     try:
         running.wait("the page", lambda: running.get("/healthz"), timeout_s=120)

@@ -3,12 +3,10 @@ swipes, near duplicates, corrected captions, and captions that would like to be 
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clock import wait_for_page
 from scipy.stats import beta
+from servers import free_port
 from sqlalchemy import select, update
 
 from app.actions.accounts import add_person
@@ -64,9 +64,7 @@ class Server:
     """One web process on a folder of its own."""
 
     def __init__(self, home: Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.settings = Settings(home=home, port=port, demo=False)
         self.database = Database(self.settings)
         migrate(self.database.engine)
@@ -79,13 +77,8 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.web"], env=env, stdout=self.log, stderr=self.log
         )
-        give_up = time.monotonic() + 200
-        while time.monotonic() < give_up:
-            try:
-                return urllib.request.urlopen(f"{self.address}/healthz", timeout=5).close()
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError((self.settings.home / "web.log").read_text())
+        told = (self.settings.home / "web.log").read_text
+        wait_for_page(f"{self.address}/healthz", timeout_s=200, told=told)
 
     def standing(self, image_id: int, caption_id: int) -> tuple[str, str] | None:
         with self.database.reading() as session:

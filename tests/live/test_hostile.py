@@ -1,6 +1,5 @@
 """Whatever people write is shown as the text that it is, and none of it runs: 500 hostile texts through Explore's views."""
 
-import socket
 import threading
 import time
 import uuid
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from servers import free_port
 
 from app.actions.add_model import add_model
 from app.actions.add_rows import NewRow, add_rows
@@ -36,9 +36,7 @@ TEXTS = list(dict.fromkeys(clean(text) for text in HOSTILE))
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page alone, without workers, on a data set whose every text is hostile."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = Settings(home=tmp_path_factory.mktemp("hostile"), port=port, demo=False)
     database = Database(settings)
     migrate(database.engine)

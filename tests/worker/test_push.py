@@ -8,7 +8,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 from huggingface_hub import constants
@@ -18,12 +18,13 @@ from sqlalchemy import select
 from app.actions.start_push import start_push
 from app.media.store import MediaStore
 from app.store.models import DataSet, Event, Job, Model, Run, Snapshot
+from tests.json_answers import JsonAnswers
 
 GOOD, READ_ONLY = "hf_good", "hf_read_only"
 WEIGHTS = bytes(range(256)) * 40
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(JsonAnswers):
     """Takes uploads to any repository with the good token; what it took stands in `server.took`."""
 
     protocol_version = "HTTP/1.1"
@@ -64,17 +65,6 @@ class Hub(BaseHTTPRequestHandler):
 
     def mode(self, path: str) -> str:
         return "lfs" if path.endswith(".safetensors") else "regular"
-
-    def answer(self, status: int, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture

@@ -21,17 +21,10 @@ from app.media.store import MediaStore
 from app.report.report_of_run import report_of_run
 from app.store.models import Event, Job, Pair, Run, Snapshot
 from clipcore.__main__ import main as clipcore_command
+from tests.tiny_towers import tiny_towers
 
 pytestmark = pytest.mark.timeout(600)
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-TOWERS = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
-        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
-}
 WISH = {
     "preset": "scratch",
     "overrides": {
@@ -46,8 +39,7 @@ WISH = {
 @pytest.fixture
 def trained(desk, tmp_path):
     """Eleven pairs, four verdicts, one finished run named as nobody should name it."""
-    (tmp_path / "towers").mkdir()
-    (tmp_path / "towers" / "open_clip_config.json").write_text(json.dumps(TOWERS))
+    towers = tiny_towers(tmp_path / "towers")
     lines = []
     for i in range(11):
         Image.new("RGB", (16, 16), (20 * i, 255 - 20 * i, 7 * i)).save(desk.source / f"p{i}.png")
@@ -59,7 +51,7 @@ def trained(desk, tmp_path):
     job = desk.do(lambda s: import_data_set(s, name="x", source=str(desk.source / "x.jsonl")))
     assert job.state == "finished", job.reason
     with desk.database.transaction() as session:
-        add_model(session, name="tiny", location=f"local-dir:{tmp_path / 'towers'}")
+        add_model(session, name="tiny", location=towers)
         pairs = session.scalars(select(Pair).order_by(Pair.id)).all()
         said = [(0, 1, "match"), (2, 3, "no_match"), (4, 5, "unsure"), (8, 9, "no_match")]
         wanted = [

@@ -5,14 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from clipcore.events import Evaluated, Finished, Started, StepDone
+from clipcore.events import Evaluated, Finished, SimilaritiesSeen, Started, StepDone
 from worker.run_folder import RunFolder
+
+COUNTS = [0] * 40 + [3, 1] + [0] * 8  # three cosines in 0.60 … 0.64, one in 0.64 … 0.68
 
 
 def events(from_step=0):
     step = dict(epoch=0, total_steps=2, parts={"info_nce": 2.5}, lr=0.1, logit_scale=3.0, pairs_per_s=9.0)
     yield Started(resumed_from=from_step, total_steps=2, remarks=[])
     yield StepDone(step=from_step + 1, loss=2.5, eta_s=1.0, **step)
+    yield SimilaritiesSeen(from_step + 1, {"positive": COUNTS, "hard_negative": [0] * 50})
     yield Evaluated(from_step + 1, "after", {"map_at_r": 0.25}, {}, None)
     yield Finished(step=from_step + 1, stopped="", checkpoint=None)
 
@@ -37,7 +40,9 @@ def wandb(monkeypatch):
         told.opened.append(how)
         return run
 
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    monkeypatch.setitem(
+        sys.modules, "wandb", SimpleNamespace(init=init, Histogram=lambda np_histogram: np_histogram)
+    )
     monkeypatch.setenv("WANDB_PROJECT", "negatives")
     return told
 
@@ -49,7 +54,11 @@ def test_wandb_gets_the_numbers_and_a_run_that_resumes_goes_on_in_the_same_one(w
     first, again, other = (how["id"] for how in wandb.opened)
     assert first == again != other and wandb.opened[0]["config"] == {"epochs": 2}
     assert wandb.logged[0][0] == 1 and wandb.logged[0][1]["step/loss"] == 2.5
-    assert wandb.logged[1] == (1, {"after/map_at_r": 0.25}) and wandb.ended == 3
+    step, seen = wandb.logged[1]
+    assert (
+        step == 1 and list(seen) == ["similarities/positive"] and seen["similarities/positive"][0] == COUNTS
+    )
+    assert wandb.logged[2] == (1, {"after/map_at_r": 0.25}) and wandb.ended == 3
 
 
 def test_without_its_environment_wandb_is_not_touched(wandb, tmp_path, monkeypatch):
@@ -74,3 +83,6 @@ def test_tensorboard_files_lie_beside_the_run_and_hold_its_numbers(tmp_path):
     take(tmp_path / "run-1")
     read = EventAccumulator(str(tmp_path / "run-1" / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in read.Scalars("after/map_at_r")] == [(1, 0.25)]
+    histogram = read.Histograms("similarities/positive")[0].histogram_value
+    assert (histogram.num, round(histogram.min, 2), round(histogram.max, 2)) == (4, 0.6, 0.68)
+    assert sum(histogram.bucket) == 4 and read.Tags()["histograms"] == ["similarities/positive"]

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from collections import namedtuple
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ from app.store.models import Caption, DataSet, Event, Image, Job, Model, Run, Sn
 from app.store.reads.runs import get_run
 from app.store.schema import migrate
 from clipcore.events import StepDone
+from clipcore.step import Stepper
+from tests.work_on import work_on
 from worker.by_hand import main as by_hand
-from worker.context import JobContext
-from worker.job import run
 
 pytestmark = pytest.mark.timeout(900)  # on a machine that eight others use
 TINY = {
@@ -78,13 +79,8 @@ class House:
         """Claims the run and works on it to an end: (state, reason)."""
         with self.database.transaction() as session:
             job_id = session.get_one(Run, run_id).job_id
-            token = lease.claim(session, job_id, worker="w")
-        assert token is not None
-        context = JobContext(settings or self.settings, job_id, token)
-        context.start()
-        run(context)
-        context.database.close()
-        return self.state(run_id)
+        job = work_on(settings or self.settings, self.database, job_id)
+        return job.state, job.reason
 
     def state(self, run_id: int) -> tuple[str, str]:
         with self.database.reading() as session:
@@ -206,15 +202,8 @@ def measure(house, **wish) -> tuple[str, str]:
     with house.database.transaction() as session:
         presence.seen(session, name="gpu@here:1", queue="gpu", about={})
         job_id = start_measuring(session, data_set_id=1, model_id=1, **wish).id
-    with house.database.transaction() as session:
-        token = lease.claim(session, job_id, worker="w")
-    context = JobContext(house.settings, job_id, token)
-    context.start()
-    run(context)
-    context.database.close()
-    with house.database.reading() as session:
-        job = session.get_one(Job, job_id)
-        return job.state, job.reason
+    job = work_on(house.settings, house.database, job_id)
+    return job.state, job.reason
 
 
 def test_memory_is_measured_by_real_steps_before_the_run_and_what_does_not_fit_is_refused(house, monkeypatch):
@@ -335,7 +324,9 @@ def test_a_clone_with_the_same_data_ends_with_the_same_weights_and_a_bad_change_
         clone_run(session, run_id=run_id, overrides={"optimizer": {"lr": 1.0}})
 
 
-def test_the_command_on_a_runs_folder_ends_with_the_weights_of_the_page(house, tmp_path, capsys):
+def test_the_command_on_a_runs_folder_ends_with_the_weights_of_the_page_also_after_ctrl_c(
+    house, tmp_path, capsys, monkeypatch
+):
     run_id = house.start()
     house.work(run_id)
     yaml = str(house.folder(run_id) / "config.yaml")
@@ -347,6 +338,27 @@ def test_the_command_on_a_runs_folder_ends_with_the_weights_of_the_page(house, t
     assert hashlib.sha256(weights).hexdigest() in house.weights(run_id)
     assert by_hand([yaml, "--snapshot", "nothing"], settings=house.settings) == 2
     assert "no snapshots begin with 'nothing'" in capsys.readouterr().err
+
+    before = signal.getsignal(signal.SIGINT)
+    take, steps = Stepper.take, iter(range(1, 20))
+
+    def interrupted(self, batch):
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGINT)  # Ctrl+C in the middle of a step
+        return take(self, batch)
+
+    monkeypatch.setattr(Stepper, "take", interrupted)
+    command = [yaml, "--out", str(tmp_path / "stopped")]
+    assert by_hand(command, settings=house.settings) == 0 and "stopped at step 3" in capsys.readouterr().out
+    assert by_hand(command, settings=house.settings) == 0
+    assert next(steps) == 13, "it began anew"
+    assert next((tmp_path / "stopped" / "checkpoint").glob("*.safetensors")).read_bytes() == weights
+    signal.signal(signal.SIGINT, before)
+
+    none = house.folder(run_id) / "none.yaml"
+    none.write_text(Path(yaml).read_text().replace("epochs: 50", "epochs: 0"))
+    assert by_hand([str(none), "--out", str(tmp_path / "none")], settings=house.settings) == 2
+    assert "make no step" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_what_is_erased_is_nowhere_and_a_run_on_its_snapshot_still_trains(house):
