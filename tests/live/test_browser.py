@@ -44,6 +44,25 @@ def test_explore_filters_in_the_address_selects_all_that_match_and_undoes_in_one
     nearmiss.wait("the undo", lambda: nearmiss.get("/api/data-sets/1/explore/count?tag=night")["num"] == 0)
 
 
+def test_explore_tells_how_far_an_import_is_and_offers_what_came_after_its_last_page(page, nearmiss):
+    told = nearmiss.get("/api/data-sets")
+    job = told[0]["import_job"] | {"state": "running", "done": 2000, "total": 3944}
+
+    def answer(**changes):
+        page.unroute("**/api/data-sets")
+        page.route("**/api/data-sets", lambda route: route.fulfill(json=[told[0] | changes]))
+
+    answer(num_pairs=350, num_verdicts=7, import_job=job)
+    page.goto(f"{nearmiss.address}/?q=dark+skin")
+    head = "document.querySelector('.nm-explore .nm-meta')?.textContent"
+    page.wait_for_function(f"{head} === '350 pairs · 7 verdicts · importing: 2,000 of 3,944'", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.nm-card').length > 0")
+    answer(num_pairs=3944)
+    page.get_by_role("button", name="Show them").click(timeout=10_000)
+    page.wait_for_function("document.querySelectorAll('.nm-card').length > 0")
+    assert page.evaluate(head).startswith("3,944 pairs") and page.get_by_text("More pairs").count() == 0
+
+
 def test_an_item_page_has_suggestions_history_and_comments_and_back_leads_to_the_grid(page):
     page.wait_for_selector(".nm-card", timeout=30_000)
     page.locator(".nm-card").first.click()

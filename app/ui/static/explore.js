@@ -1,5 +1,6 @@
 // Explore: a grid, a map, the near duplicates, and the page of one item; where one is stands in the address.
 
+import { Again } from "./again.js";
 import { ApiError, get } from "./api.js";
 import { BLOCK, Cards } from "./cards.js";
 import { announce, fill, h, notice, number } from "./dom.js";
@@ -7,12 +8,15 @@ import { duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { itemPage } from "./item.js";
 import { map } from "./map.js";
+import { jobOf } from "./nothing_left.js";
 import { reduced } from "./reduced.js";
 import { Selection } from "./selection.js";
-import { onDataSets } from "./state.js";
+import { loadDataSets, onDataSets } from "./state.js";
 
 const VIEWS = { grid: "Grid", map: "Map", duplicates: "Duplicates" };
 const AGAIN_MS = 1500; // until a search that was not ready is asked again
+const GROWING_MS = 3000; // between two looks at the numbers while an import or the search for suggestions goes on
+const WORK = { import: "importing", mine: "looking for suggestions" };
 const SHOWS = { pairs: "Pairs", suggestions: "Open suggestions", verdicts: "Verdicts" };
 
 // `onCurate` opens the desk.
@@ -39,6 +43,7 @@ class Explore {
     this.meaning = h("input", { type: "checkbox", id: "nm-meaning", onchange: () => this.restart() });
     this.asked = h("div", { class: "nm-asked" });
     this.attribution = h("p", { class: "nm-attribution" });
+    this.growing = new Again(() => loadDataSets().catch(() => this.growing.after(GROWING_MS)), () => this.root);
     this.watcher = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.load(), { rootMargin: "800px" });
     root.addEventListener("dragover", (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
     root.addEventListener("drop", (event) => this.drop(event));
@@ -126,8 +131,14 @@ class Explore {
     return null;
   }
 
+  // The numbers, and what still goes on in the data set; pairs that came after the last page wait for a click.
   total() {
-    if (this.head) this.head.textContent = `${number(this.set.num_pairs)} pairs · ${number(this.set.num_verdicts)} verdicts`;
+    const job = jobOf(this.set);
+    if (job) this.growing.after(GROWING_MS);
+    else this.growing.stop();
+    const doing = job && ` · ${WORK[job.kind]}${job.total ? `: ${number(job.done)} of ${number(job.total)}` : " …"}`;
+    if (this.head) this.head.textContent = `${number(this.set.num_pairs)} pairs · ${number(this.set.num_verdicts)} verdicts${doing ?? ""}`;
+    if (this.after === null && !this.query && this.set.num_pairs > this.numAtEnd) fill(this.more, notice("info", "More pairs have come since.", h("button", { type: "button", class: "nm-button", onclick: () => this.restart() }, "Show them")));
   }
 
   later() {
@@ -187,6 +198,7 @@ class Explore {
         const page = await this.page();
         if (turn !== this.turn) return;
         this.after = page.next ?? null;
+        if (this.after === null) this.numAtEnd = this.set.num_pairs;
         this.held.push(...page.items);
         ({ note, ask_again: askAgain } = page);
         while (this.held.length >= BLOCK) this.cards.add(this.held.splice(0, BLOCK));
