@@ -24,6 +24,7 @@ from app.actions.add_rows import NewRow, Place, add_rows, places_of, renew_rows
 from app.actions.import_data_set import place_of, uploads_of
 from app.actions.retire_pairs import image_ids_of, retire_page
 from app.actions.start_mining import start_mining
+from app.counted import counted
 from app.errors import NearmissError
 from app.media.decoders import Decoders
 from app.media.pictures import keep_file
@@ -222,7 +223,7 @@ def _index_words(context: JobContext) -> None:
 def _retire(work: Import) -> None:
     """What the source certainly no longer has: not what could not be read just now."""
     if work.num_unread:
-        said = f"{work.num_unread} parts of the source could not be read, so nothing was retired; mend them and import again"
+        said = f"{counted(work.num_unread, 'part')} of the source could not be read, so nothing was retired; mend them and import again"
         work.context.report("log", {"text": said})
         work.context.note = said
         return
@@ -233,8 +234,8 @@ def _retire(work: Import) -> None:
     while (after := pages[-1][0]) is not None:
         work.context.database_write(lambda s, after=after: pages.append(retire(s, after=after)))  # type: ignore[misc]
     num_retired = sum(num for _, num in pages)
-    said = f"{num_retired} pairs are no longer in the source and were retired"
-    work.context.report("log", {"text": f"{said}; {len(work.changed)} pictures changed"})
+    said = f"{counted(num_retired, 'pair is', 'pairs are')} no longer in the source and retired"
+    work.context.report("log", {"text": f"{said}; {counted(len(work.changed), 'picture')} changed"})
 
 
 def _after_import(

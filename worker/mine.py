@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.actions.add_suggestions import NewSuggestion, add_suggestions, retire_suggestions
 from app.actions.add_written import add_written
+from app.counted import counted
 from app.store.models import Caption, CurrentVerdict, Image, Job, Model, Pair, Verdict
 from clipcore.mining import Suggestions, lexicon_of, mine, write_negatives
 from clipcore.mining.mine import num_across
@@ -71,9 +72,9 @@ def mine_data_set(context: JobContext, job: Job) -> Results:
     context.database_write(partial(add_written, data_set_id=data_set_id, model_id=model_id, written=written))
     vectors_of(context, data_set_id, model)  # the written captions' too, so that a run need not compute them
     context.report("mined", _numbers(facts, found) | {"disputed": len(disputed), "written": len(written)})
-    told = f"{len(wanted)} suggestions; the proposal has seen {found.num_verdicts} verdicts"
+    told = f"{counted(len(wanted), 'suggestion')}; the proposal has seen {counted(found.num_verdicts, 'verdict')}"
     if num_told:
-        told += f"; {num_told} more are not asked, because training treats pictures of the same bytes as one"
+        told += f"; {counted(num_told, 'more is', 'more are')} not asked, because training treats pictures of the same bytes as one"
     context.report("log", {"text": told})
     shutil.rmtree(scratch_folder(context), ignore_errors=True)
     return lambda session: retire_suggestions(session, data_set_id=data_set_id, keep_model_id=model_id)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.actions.decide import MAX_DECISIONS, Decision, decide
 from app.actions.error_bound import smallest_sample, upper_bound
+from app.counted import counted
 from app.errors import Conflict, NearmissError, NotFound
 from app.store.models import Answer, BulkCheck, Caption, Image, Job, Suggestion, Verdict
 from app.store.reads.data_sets import IS_OPEN, get_data_set
@@ -104,7 +105,7 @@ def start_check(
     ids = list(session.scalars(_open_ids(data_set_id, wanted)))
     if len(ids) < size or size > MAX_SAMPLE:
         raise NearmissError(
-            f"the slice has {len(ids)} open suggestions and the sample would take {size}"
+            f"the slice has {counted(len(ids), 'open suggestion')} and the sample would take {size}"
             f" (at most {MAX_SAMPLE}); choose a wider band or judge these one by one"
         )
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
@@ -223,9 +224,9 @@ def _refusal(check: BulkCheck, result: CheckResult) -> str:
         return "this bulk accept was taken back; start a new check"
     if result.bound is None:
         left = len(check.sample_ids) - result.num_judged
-        return f"{left} of the sample's {len(check.sample_ids)} are not judged yet; judge them first"
+        return f"of the sample's {len(check.sample_ids)}, {counted(left, 'is', 'are')} not judged yet; judge the rest first"
     return (
-        f"{result.num_errors} of {result.num_judged} were against the proposal, so up to {result.bound:.1%} of the"
+        f"{result.num_errors} of {result.num_judged} {'was' if result.num_errors == 1 else 'were'} against the proposal, so up to {result.bound:.1%} of the"
         f" slice may be wrong and the target is {check.target_error:.1%}; narrow the band or judge one by one"
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.counted import counted
 from app.errors import NearmissError
 from app.media.snapshots import get_table
 from app.media.store import MediaStore
@@ -90,7 +91,7 @@ def compare_runs(session: Session, *, run_ids: Sequence[int]) -> Comparison:
     """Raises NotFound, and NearmissError for fewer than two or more than six runs."""
     ids = list(dict.fromkeys(run_ids))
     if not 2 <= len(ids) <= MOST_RUNS:
-        raise NearmissError(f"{len(ids)} runs cannot be compared: choose two to {MOST_RUNS}")
+        raise NearmissError(f"{counted(len(ids), 'run')} cannot be compared: choose two to {MOST_RUNS}")
     found = [get_run(session, run_id) for run_id in ids]
     runs = [run for run, _ in found]
     store = MediaStore(settings_of(session).resolved_media_url)

@@ -7,6 +7,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from app.actions.decide import MAX_DECISIONS, Decision, decide
+from app.counted import counted
 from app.errors import NearmissError
 from app.store.models import Answer, Pair
 from app.store.reads.explore import Card
@@ -26,7 +27,7 @@ def decide_many(session: Session, *, cards: Sequence[Card], answer: Answer, pers
         pairs = {(row.image_id, row.caption_id) for row in session.execute(own)}
         if answer == "broken_pair" and both - pairs:
             raise NearmissError(
-                f"{len(both - pairs)} of these are no pairs of the data set, and only a pair can be broken;"
+                f"{counted(len(both - pairs), 'of these is no pair', 'of these are no pairs')} of the data set, and only a pair can be broken;"
                 " answer No instead"
             )
         decisions = [

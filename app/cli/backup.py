@@ -15,6 +15,7 @@ from typing import IO, Any
 import typer
 from sqlalchemy import select
 
+from app.counted import counted
 from app.errors import Conflict, NearmissError
 from app.media.lift import lift_second_level
 from app.media.store import MediaStore
@@ -52,7 +53,7 @@ def run_backup(to: str, *, media: bool) -> None:
     finally:
         database.close()
     typer.echo(
-        f"{target}: {len(sums)} files, {target.stat().st_size / 1e6:,.1f} MB; keep it as safe as the server"
+        f"{target}: {counted(len(sums), 'file')}, {target.stat().st_size / 1e6:,.1f} MB; keep it as safe as the server"
     )
 
 
@@ -81,7 +82,7 @@ def run_restore(source: str) -> None:
     migrate(database.engine)
     lift_second_level(settings.resolved_media_url)
     database.close()
-    typer.echo(f"{num_rows:,} rows are back; workers and page may be started")
+    typer.echo(f"{counted(num_rows, 'row is', 'rows are')} back; workers and page may be started")
 
 
 def verify(source: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from app.broker import answers
+from app.counted import counted
 from app.errors import NearmissError
 from app.jobs import presence
 from app.media.store import MediaStore
@@ -156,7 +157,7 @@ def _model_cache() -> Finding:
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     models = sorted(path.name for path in cache.glob("models--*")) if cache.is_dir() else []
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    said = f"{len(models)} models in {cache}" + (
+    said = f"{counted(len(models), 'model')} in {cache}" + (
         "; HF_HUB_OFFLINE is set: nothing is fetched" if offline else ""
     )
     return Finding("model cache", None, said)

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from app.actions.export_snapshot import choose_snapshot, export_snapshot
 from app.actions.take_snapshot import take_snapshot
+from app.counted import counted
 from app.errors import NearmissError
 from app.media.store import MediaStore
 from app.settings import get_settings
@@ -37,7 +38,9 @@ def run(data_set: str, to: str, *, format: str, snapshot: str) -> None:
             format=format,  # type: ignore[arg-type]  # checked there
         )
     typer.echo(
-        f"{done.num_pairs} pairs and {done.num_verdicts} verdicts of snapshot {chosen.hash[:12]} in {done.folder}"
+        f"{counted(done.num_pairs, 'pair')} and {counted(done.num_verdicts, 'verdict')} of snapshot {chosen.hash[:12]} in {done.folder}"
     )
     if done.num_lost:
-        typer.echo(f"{done.num_lost} pairs were left out: their pictures are no longer in the media store")
+        typer.echo(
+            f"{counted(done.num_lost, 'pair was', 'pairs were')} left out: what they show is no longer in the media store"
+        )

@@ -4,6 +4,7 @@ import typer
 
 from app.actions.collect_garbage import collect, find_garbage, used_bytes
 from app.actions.erase import erase_caption, erase_image
+from app.counted import counted
 from app.errors import NearmissError
 from app.settings import get_settings
 from app.store.database import Database
@@ -40,5 +41,6 @@ def erase(what: str, item_id: int) -> None:
     with database.transaction() as session:
         erased = acts[what](session)
     typer.echo(
-        f"erased {erased.num_rows} {what}(s); {erased.num_pairs} pairs left, {erased.num_snapshots} snapshots say so"
+        f"erased {counted(erased.num_rows, what)}; {counted(erased.num_pairs, 'pair')} left,"
+        f" {counted(erased.num_snapshots, 'snapshot says', 'snapshots say')} so"
     )

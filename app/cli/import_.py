@@ -7,6 +7,7 @@ import typer
 from sqlalchemy import select
 
 from app.actions.import_data_set import import_again, import_data_set
+from app.counted import counted
 from app.errors import NearmissError
 from app.jobs import presence
 from app.jobs.states import OVER
@@ -88,7 +89,7 @@ def run(
     if view.state != "finished":
         raise NearmissError(f"the import {view.state}: {view.reason}")
     typer.echo(
-        f"{view.done - view.num_rejected} pairs imported as {name!r}; suggestions are being looked for"
+        f"{counted(view.done - view.num_rejected, 'pair')} imported as {name!r}; suggestions are being looked for"
     )
 
 
@@ -121,4 +122,6 @@ def _say_rejected(database: Database, settings: Settings, job_id: int) -> None:
     media = MediaStore(settings.resolved_media_url)
     report = settings.home / f"rejected-{job_id}.csv"
     report.write_bytes(media.get(body["report_key"]))
-    typer.echo(f"{body['num']} rows were refused; all of them with their reasons: {report}")
+    typer.echo(
+        f"{counted(body['num'], 'row was', 'rows were')} refused; all of them with their reasons: {report}"
+    )

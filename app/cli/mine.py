@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from app.actions.start_mining import start_mining
 from app.cli.import_ import follow
+from app.counted import counted
 from app.errors import NearmissError
 from app.settings import get_settings
 from app.store.database import Database
@@ -44,4 +45,7 @@ def run(data_set: str, *, model: str, language: str, wait: bool) -> None:
         raise NearmissError(f"mining {view.state}: {view.reason}")
     with database.reading() as session:
         told, open_ones = mined_numbers(session, data_set_id) or {}, num_open(session, data_set_id)
-    typer.echo(f"{open_ones} suggestions are open; {told.get('disputed', 0)} verdicts are asked again")
+    typer.echo(
+        f"{counted(open_ones, 'suggestion is', 'suggestions are')} open;"
+        f" {counted(told.get('disputed', 0), 'verdict is', 'verdicts are')} asked again"
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from app.actions.import_verdicts import BATCH, Taken, import_batch
 from app.actions.verdict_files import write_verdicts
+from app.counted import counted
 from app.errors import NearmissError
 from app.settings import get_settings
 from app.sources.verdicts import read_verdicts
@@ -44,7 +45,8 @@ def import_verdicts(data_set: str, source: str, *, columns: dict[str, str], word
         with database.transaction() as session:
             import_batch(session, data_set_id, rows=batch, person=person, bulk_id=bulk_id, taken=taken)
     typer.echo(
-        f"{taken.num_new} verdicts are new, {taken.num_same} stood already, {taken.num_rejected} rows were refused"
+        f"{counted(taken.num_new, 'verdict is', 'verdicts are')} new, {taken.num_same} stood already,"
+        f" {counted(taken.num_rejected, 'row was', 'rows were')} refused"
     )
     for line in taken.rejected[:10]:
         typer.echo(f"  refused: {line}")

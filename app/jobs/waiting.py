@@ -3,6 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.counted import counted
 from app.jobs.presence import connected
 from app.jobs.states import HELD
 from app.store.models import Job
@@ -28,8 +29,8 @@ def why_waiting(session: Session, job: Job) -> str | None:
     ahead = _ahead(session, job)
     if not ahead:
         return "starting"
-    num, what = len(ahead), "run" if set(ahead) == {"fine_tune"} else "job"
-    return f"behind {num} {what}{'' if num == 1 else 's'}"
+    what = "run" if set(ahead) == {"fine_tune"} else "job"
+    return f"behind {counted(len(ahead), what)}"
 
 
 def no_worker(queue: str) -> str:

@@ -84,7 +84,7 @@ def test_the_commands_say_what_they_did(client: TestClient, command) -> None:
 def test_what_is_erased_leaves_pages_and_queue(client: TestClient, command) -> None:
     num = client.get("/api/data-sets").json()[0]["num_open_suggestions"]
     assert client.post("/api/images/3/erase").json()["num_pairs"] == 1
-    assert "erased 1 caption(s); 1 pairs left" in command("erase", "caption", "5", "--yes")
+    assert "erased 1 caption; 1 pair left" in command("erase", "caption", "5", "--yes")
     assert client.post("/api/images/3/erase").json()["num_rows"] == 0, "a second time changes nothing"
     assert client.get("/api/images/3/original").status_code == 404
     captions = [item["caption"] for item in client.get("/api/data-sets/1/pairs").json()["items"]]

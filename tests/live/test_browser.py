@@ -204,6 +204,33 @@ def test_verdicts_given_offline_are_kept_and_reach_the_server_once(page, nearmis
     assert sum(after.values()) - sum(before.values()) >= 5
 
 
+def test_a_page_that_nobody_sees_asks_nothing_until_it_is_seen_again(page):
+    asked = []
+
+    def as_if_a_search_ran(route):
+        asked.append(route.request.url)
+        body = (answer := route.fetch()).json()
+        body[0]["mining_job"] = body[0]["import_job"] | {"kind": "mine", "state": "running"}
+        route.fulfill(response=answer, json=body)
+
+    show = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.route("**/api/data-sets", as_if_a_search_ran)
+    page.reload()
+    page.get_by_role("tab", name="Data").click()
+    page.wait_for_selector(".nm-sets progress:visible")
+    page.evaluate(show, True)  # a headless tab is never hidden by itself
+    page.wait_for_timeout(300)  # what was under way has come
+    before = len(asked)
+    page.wait_for_timeout(1700)  # the next question was due
+    assert len(asked) == before
+    with page.expect_request("**/api/data-sets", timeout=5_000):
+        page.evaluate(show, False)
+    page.wait_for_timeout(300)  # its answer, before the page closes
+
+
 def test_guidelines_are_one_key_away_and_keep_their_versions_as_text(page):
     page.get_by_role("tab", name="Curate").click()
     page.wait_for_selector("#nm-curate .nm-views", timeout=60_000)

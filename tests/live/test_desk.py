@@ -422,7 +422,7 @@ def test_another_tools_verdicts_come_in_by_a_mapper_of_columns_and_words(
         page.locator(".nm-mapper label", has_text=role).locator("select").first.select_option(column)
     page.locator(".nm-mapper label", has_text="bad").locator("select").select_option("no_match")
     page.get_by_role("button", name="Import these verdicts").click()
-    page.get_by_text("1 verdicts are new, 0 stood already, 1 rows were refused.").first.wait_for()
+    page.get_by_text("1 verdict is new, 0 stood already, 1 row was refused.").first.wait_for()
     with server.database.reading() as session:
         taken = select(Verdict.answer, Verdict.source).join(Caption, Caption.id == Verdict.caption_id)
         found = session.execute(taken.where(Caption.text == "what a tool said")).one()

@@ -46,7 +46,7 @@ def weights(nearmiss, run_id):
 
 def test_import_counts_what_it_took_and_says_what_it_refused(import_said, nearmiss):
     assert "170 pairs imported" in import_said
-    assert "missing.png" in import_said and "1 rows were refused" in import_said
+    assert "missing.png" in import_said and "1 row was refused" in import_said
     assert nearmiss.get("/api/data-sets")[0]["num_pairs"] == 170
 
 
@@ -78,7 +78,7 @@ def test_run_queued_while_the_broker_is_dead_is_saved_and_trains_by_itself(nearm
 
 
 def test_whole_worker_killed_is_started_again_and_takes_its_run_up(nearmiss):
-    killed = start(nearmiss, "worker killed")
+    killed = start(nearmiss, "worker killed", max_steps=30)
     nearmiss.wait("a checkpoint", lambda: events(nearmiss, killed, "saved"))
     nearmiss.kill("-Q gpu")
     finished(nearmiss, killed)

@@ -7,6 +7,7 @@ A command for eyes; the claims are in tests/live. Without tabs it visits all, gi
 sweep it draws a sample. Not on data that you care for.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -69,8 +70,16 @@ def desk(page: Page, out: Path, suffix: str) -> None:
     time.sleep(0.5)
     page.screenshot(path=out / f"progress{suffix}.png", full_page=True)
     page.keyboard.press("p")
-    for view, ready in {"Focus": ".nm-desk .nm-picture img", "Sweep": ".nm-sweep-form"}.items():
-        page.get_by_role("button", name=view, exact=True).click()
+    views = {
+        "Focus": ".nm-desk .nm-picture img",
+        "Disagreements": ".nm-votes li, .nm-notice",
+        "Sweep": ".nm-sweep-form",
+    }
+    for view, ready in views.items():
+        switch = page.get_by_role("button", name=re.compile(rf"^{view}( \(\d+\))?$"))
+        if not switch.count():  # nobody disagrees
+            continue
+        switch.click()
         page.wait_for_selector(ready)
         time.sleep(0.5)
         page.screenshot(path=out / f"{view.lower()}{suffix}.png")

@@ -2,6 +2,11 @@
 
 const LOOK_MS = 1000; // until a view behind another tab looks whether it is seen again; that asks nobody
 
+// For what asks step by step until something is over: at once where the page is seen, else as soon as it is.
+export async function untilSeen() {
+  while (document.hidden) await new Promise((done) => document.addEventListener("visibilitychange", done, { once: true }));
+}
+
 export class Again {
   // `ask()` asks; `place()`: the element that must be on the screen for it.
   constructor(ask, place) {

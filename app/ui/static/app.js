@@ -1,9 +1,11 @@
 // Mounts each view where Gradio has put its root, when its tab is first seen. A link to the desk (?view=…) draws the
 // desk at once, while Gradio still starts, and moves it to its place.
 
+import { untilSeen } from "./again.js";
 import { fill, h, notice } from "./dom.js";
 import { choose, loadDataSets, onDataSets, state } from "./state.js";
 
+const LOOK_MS = 3000; // while there is no data set
 let runsView = null;
 let tuneView = null;
 
@@ -110,13 +112,13 @@ async function start() {
   new MutationObserver(mountAll).observe(document.body, { childList: true, subtree: true });
   if (wanted) before();
   mountAll();
-  try {
-    await loadDataSets();
-    if (state.dataSets.length === 0) setTimeout(() => start(), 3000);
-  } catch (error) {
-    const place = document.getElementById("nm-chooser");
-    if (place) fill(place, notice("error", error.message));
-    setTimeout(() => start(), 3000);
+  while (!state.dataSets.length) {
+    await untilSeen();
+    await loadDataSets().catch((error) => {
+      const place = document.getElementById("nm-chooser");
+      if (place) fill(place, notice("error", error.message));
+    });
+    if (!state.dataSets.length) await new Promise((done) => setTimeout(done, LOOK_MS));
   }
 }
 

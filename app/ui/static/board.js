@@ -2,7 +2,7 @@
 // once; exceptions are marked, Enter confirms what is proposed for the rest.
 
 import { picture, post } from "./api.js";
-import { announce, fill, h, notice, waiting } from "./dom.js";
+import { announce, counted, fill, h, notice, suggestions } from "./dom.js";
 import { rename } from "./focus.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
@@ -244,7 +244,7 @@ export class BoardView {
     }
     this.boards.unshift(latest.board);
     this.show();
-    this.last.textContent = `Taken back: ${latest.sent.length} verdicts`;
+    this.last.textContent = `Taken back: ${counted(latest.sent.length, "verdict")}`;
     announce(this.last.textContent);
   }
 
@@ -275,7 +275,7 @@ export class BoardView {
   }
 
   left() {
-    return `${waiting((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.remaining)} suggestions left`;
+    return `${suggestions((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.remaining)} left`;
   }
 }
 

@@ -4,7 +4,7 @@ import { Again } from "./again.js";
 import { get, post } from "./api.js";
 import { importForm } from "./import.js";
 import { expected, lookWith } from "./mining.js";
-import { fill, h, notice, number, seconds, waiting } from "./dom.js";
+import { counted, fill, h, notice, number, seconds, suggestions } from "./dom.js";
 import { choose, loadDataSets, onDataSets, state } from "./state.js";
 import { verdictFiles } from "./verdict_files.js";
 
@@ -94,7 +94,7 @@ class Data {
       "li",
       { class: set.id === state.dataSetId ? "nm-set nm-chosen" : "nm-set" },
       h("button", { type: "button", class: "nm-link", onclick: () => choose(set.id) }, set.name),
-      h("span", { class: "nm-meta" }, `${number(set.num_pairs)} pairs · ${number(set.num_images)} images · ${number(set.num_verdicts)} verdicts · ${waiting(set.num_open_suggestions)} suggestions`),
+      h("span", { class: "nm-meta" }, `${counted(set.num_pairs, "pair")} · ${counted(set.num_images, "image")} · ${counted(set.num_verdicts, "verdict")} · ${suggestions(set.num_open_suggestions)}`),
       expected(set),
       job("Import", set.import_job),
       job("Suggestions", set.mining_job),

@@ -1,7 +1,7 @@
 // Disagreements: what two people answered differently, with both answers in view; the answer given here counts.
 
 import { post } from "./api.js";
-import { fill, h, notice, number } from "./dom.js";
+import { counted, fill, h, notice } from "./dom.js";
 import { OneByOne } from "./one_by_one.js";
 import { sliceOf } from "./slice.js";
 import { ANSWERS, ago } from "./verdicts.js";
@@ -31,7 +31,7 @@ export class DisagreementsView extends OneByOne {
 
   drawn(item) {
     const vote = ({ person, answer, created_at }, stands) =>
-      h("li", {}, h("strong", {}, person), h("span", { class: `nm-tag nm-${answer}` }, `${ANSWERS[answer].icon} ${ANSWERS[answer].label}`), h("span", { class: "nm-meta" }, `${ago((Date.now() - new Date(created_at)) / 1000)}${stands ? ", stands until you decide" : ""}`));
+      h("li", {}, h("strong", {}, person), h("span", { class: `nm-tag nm-${answer}` }, `${ANSWERS[answer].icon} ${ANSWERS[answer].label}`), h("span", { class: "nm-meta", title: stands ? "It stands until you decide" : "" }, `${stands ? "stands · " : ""}${ago((Date.now() - new Date(created_at)) / 1000)}`));
     this.question.textContent = `Two people disagree. ${this.question.textContent}`;
     fill(this.votes, vote(item.first, true), vote(item.second, false));
   }
@@ -42,6 +42,6 @@ export class DisagreementsView extends OneByOne {
   }
 
   left() {
-    return `${number(this.items.length)} disagreements left`;
+    return `${counted(this.items.length, "disagreement")} left`;
   }
 }

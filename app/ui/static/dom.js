@@ -50,8 +50,11 @@ export function button(label, onclick, key) {
 export const percent = (value, digits = 1) =>
   value === null || value === undefined || Number.isNaN(value) ? "–" : `${(100 * value).toFixed(digits)} %`;
 export const number = (value) => (value ?? 0).toLocaleString("en");
+// "1 pair", "2 pairs": a number with its noun, or with whatever else changes with it ("is", "are").
+export const counted = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 const MOST_COUNTED = 10000; // the server counts waiting suggestions no further
 export const waiting = (value) => (value > MOST_COUNTED ? `more than ${number(MOST_COUNTED)}` : number(value));
+export const suggestions = (value) => (value > MOST_COUNTED ? `${waiting(value)} suggestions` : counted(value, "suggestion"));
 
 export function seconds(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -1,7 +1,7 @@
 // Duplicates: groups of near-identical images or captions, each settled in one decision.
 
 import { get, picture, post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice, number } from "./dom.js";
 
 const WAYS = {
   same: { label: "All the same", long: "Every caption describes every image: false negatives", done: "false negatives" },
@@ -60,7 +60,7 @@ class Duplicates {
     const ways = group.settled
       ? [h("span", { class: "nm-meta" }, said ?? `${WAYS[group.settled].label}, by ${group.person}`), this.button("Undo", "Take it back", () => this.send(row, group, "reopen", {}))]
       : Object.entries(WAYS).map(([how, { label, long }]) => this.button(label, long, () => this.send(row, group, "settle", { how })));
-    fill(row, h("ul", { class: "nm-group-pairs" }, cells), group.size > group.pairs.length ? h("p", { class: "nm-meta" }, `${number(group.pairs.length)} pairs of ${number(group.size)} members`) : null, h("div", { class: "nm-tools" }, ways, this.button("In the grid", "Show the group in the grid", () => this.doors.onGroup(group.id))));
+    fill(row, h("ul", { class: "nm-group-pairs" }, cells), group.size > group.pairs.length ? h("p", { class: "nm-meta" }, `${counted(group.pairs.length, "pair")} of ${counted(group.size, "member")}`) : null, h("div", { class: "nm-tools" }, ways, this.button("In the grid", "Show the group in the grid", () => this.doors.onGroup(group.id))));
     return row;
   }
 

@@ -1,9 +1,9 @@
 // Explore: a grid, a map, the near duplicates, and the page of one item; where one is stands in the address.
 
-import { Again } from "./again.js";
+import { Again, untilSeen } from "./again.js";
 import { ApiError, get } from "./api.js";
 import { BLOCK, Cards } from "./cards.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice, number } from "./dom.js";
 import { duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { itemPage } from "./item.js";
@@ -137,7 +137,7 @@ class Explore {
     if (job) this.growing.after(GROWING_MS);
     else this.growing.stop();
     const doing = job && ` · ${WORK[job.kind]}${job.total ? `: ${number(job.done)} of ${number(job.total)}` : " …"}`;
-    if (this.head) this.head.textContent = `${number(this.set.num_pairs)} pairs · ${number(this.set.num_verdicts)} verdicts${doing ?? ""}`;
+    if (this.head) this.head.textContent = `${counted(this.set.num_pairs, "pair")} · ${counted(this.set.num_verdicts, "verdict")}${doing ?? ""}`;
     if (this.after === null && !this.query && this.set.num_pairs > this.numAtEnd) fill(this.more, notice("info", "More pairs have come since.", h("button", { type: "button", class: "nm-button", onclick: () => this.restart() }, "Show them")));
   }
 
@@ -210,7 +210,7 @@ class Explore {
       if (turn === this.turn) fill(this.more, notice("error", error.message, h("button", { type: "button", class: "nm-button", onclick: () => this.restart() }, "Try again")));
     }
     this.loading = false;
-    if (askAgain) setTimeout(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart(), AGAIN_MS);
+    if (askAgain) setTimeout(() => untilSeen().then(() => turn === this.turn && !this.selection.all && !this.selection.size && this.restart()), AGAIN_MS);
     // behind another tab nothing has a place, and page after page of the whole data set would seem to be wanted
     const isNear = this.more.checkVisibility() && this.more.getBoundingClientRect().top < innerHeight + 800;
     if (turn === this.turn && this.after && isNear) setTimeout(() => this.load());

@@ -1,7 +1,7 @@
 // The desk, focus view: one image, one caption, one question.
 
 import { picture, post } from "./api.js";
-import { announce, button, fill, h, notice, waiting } from "./dom.js";
+import { announce, button, fill, h, notice, suggestions } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { showMend } from "./mend.js";
 import { asked, layout } from "./question.js";
@@ -166,7 +166,7 @@ export class FocusView {
   }
 
   left() {
-    return `${waiting((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.ring?.remaining)} suggestions left`;
+    return `${suggestions((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.ring?.remaining)} left`;
   }
 
   offline() {

@@ -1,7 +1,7 @@
 // The import: choose files, a folder of the server or a data set of the hub; see how its rows read; map columns; import.
 
 import { get, post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice } from "./dom.js";
 import { loadDataSets, onDataSets, state } from "./state.js";
 
 const ROLES = [["image", "Picture"], ["caption", "Caption"], ["split", "Split (optional)"]];
@@ -34,7 +34,7 @@ class Import {
     if (!sent?.import_job || !OVER.has(sent.import_job.state)) return;
     this.queued = "";
     const { state: came, reason } = sent.import_job;
-    const said = came === "finished" ? `“${sent.name}” is in: ${number(sent.num_pairs)} pairs of ${number(sent.num_images)} images.` : `The import of “${sent.name}” ${came === "failed" ? "failed" : "was cancelled"}${reason ? `: ${reason}` : "."}`;
+    const said = came === "finished" ? `“${sent.name}” is in: ${counted(sent.num_pairs, "pair")} of ${counted(sent.num_images, "image")}.` : `The import of “${sent.name}” ${came === "failed" ? "failed" : "was cancelled"}${reason ? `: ${reason}` : "."}`;
     fill(this.answer, notice(came === "failed" ? "error" : "info", said));
     announce(said);
   }
@@ -107,7 +107,7 @@ class Import {
           said.textContent = `Uploading ${name}: ${bytes(sent)} of ${bytes(total)}`;
         }
       }
-      fill(this.answer, notice("info", `${number(files.length)} ${files.length === 1 ? "file" : "files"} arrived (${bytes(total)}). They are kept for a day, or until they are imported.`));
+      fill(this.answer, notice("info", `${counted(files.length, "file")} arrived (${bytes(total)}). They are kept for a day, or until they are imported.`));
       if (!this.name.value) this.name.value = files[0].name.replace(/\.[a-z]+$/i, "");
       this.source.value = `upload:${upload.id}`;
       await this.look({});
@@ -124,7 +124,7 @@ class Import {
     try {
       const found = await post("/api/previews", { source, columns });
       fill(this.preview, this.mapper(found), found.problem ? notice("error", found.problem) : table(found.rows));
-      announce(found.problem || `${found.rows.length} rows previewed`);
+      announce(found.problem || `${counted(found.rows.length, "row")} previewed`);
     } catch (error) {
       fill(this.preview, notice("error", error.message));
     }
@@ -165,7 +165,7 @@ function table(rows) {
       ? h("tr", { class: "nm-refused" }, h("td", {}, row.where), h("td", { colSpan: 3 }, `✕ would be refused: ${row.reason}`))
       : h("tr", {}, h("td", {}, row.where), h("td", {}, row.image), h("td", {}, row.caption), h("td", {}, row.split));
   const head = h("tr", {}, ["Where", "Picture", "Caption", "Split"].map((name) => h("th", { scope: "col" }, name)));
-  return h("div", { class: "nm-preview" }, h("table", {}, h("caption", {}, `The first ${rows.length} rows as they would be imported`), h("thead", {}, head), h("tbody", {}, rows.map(line))));
+  return h("div", { class: "nm-preview" }, h("table", {}, h("caption", {}, rows.length === 1 ? "The first row as it would be imported" : `The first ${rows.length} rows as they would be imported`), h("thead", {}, head), h("tbody", {}, rows.map(line))));
 }
 
 // A piece is sent again after a lost connection; the server answers the same.

@@ -2,7 +2,7 @@
 
 import { Again } from "./again.js";
 import { get, picture, post } from "./api.js";
-import { announce, fill, h, notice, number, percent } from "./dom.js";
+import { announce, counted, fill, h, notice, number, percent } from "./dom.js";
 import { setSlice } from "./slice.js";
 import { ANSWERS } from "./verdicts.js";
 
@@ -60,11 +60,10 @@ class MapView {
   }
 
   async draw(found) {
-    const [{ default: createScatterplot }, answer] = await Promise.all([import("./vendor/scatterplot.js"), fetch(`${this.path}/points`, { credentials: "same-origin" })]);
+    const [{ plotOn }, answer] = await Promise.all([import("./map_plot.js"), fetch(`${this.path}/points`, { credentials: "same-origin" })]);
     if (!answer.ok) throw new Error((await answer.json()).error);
     this.read(await answer.arrayBuffer());
-    if (!document.createElement("canvas").getContext("webgl")) return fill(this.root, notice("error", "This browser has no WebGL, which the map needs; use the grid."));
-    const canvas = h("canvas", { class: "nm-map-canvas", "aria-label": `A map of ${found.num_images} images; the same images are in the grid` });
+    const canvas = h("canvas", { class: "nm-map-canvas", "aria-label": `A map of ${counted(found.num_images, "image")}; the same images are in the grid` });
     const kind = h("select", { "aria-label": "Coloured by", onchange: () => this.colour(kind.value) }, Object.entries(KINDS).map(([value, text]) => h("option", { value }, `by ${text}`)));
     kind.value = this.kind;
     this.mode = this.button("Lasso", () => this.lasso());
@@ -74,13 +73,14 @@ class MapView {
     this.hover = h("div", { class: "nm-map-hover", hidden: true });
     fill(
       this.root,
-      h("div", { class: "nm-bar" }, kind, this.mode, this.button("Whole map", () => this.plot.reset()), this.button("Make again", () => this.make()), h("span", { class: "nm-meta" }, `${number(found.num_images)} images by ${found.model}`)),
+      h("div", { class: "nm-bar" }, kind, this.mode, this.button("Whole map", () => this.plot.reset()), this.button("Make again", () => this.make()), h("span", { class: "nm-meta" }, `${counted(found.num_images, "image")} by ${found.model}`)),
       this.chosen,
       h("div", { class: "nm-map" }, canvas, this.hover),
       this.legend,
     );
     const { width, height } = canvas.getBoundingClientRect();
-    this.plot = createScatterplot({ canvas, width, height, pointSize: found.num_images > 20000 ? 3 : 5, backgroundColor: this.token("--nm-card"), lassoColor: this.token("--nm-accent"), pointColorActive: this.token("--nm-ink"), pointColorHover: this.token("--nm-ink"), opacity: 0.8, lassoOnLongPress: true });
+    this.plot = plotOn(canvas, found.num_images, { width, height, pointSize: found.num_images > 20000 ? 3 : 5, backgroundColor: this.token("--nm-card"), lassoColor: this.token("--nm-accent"), pointColorActive: this.token("--nm-ink"), pointColorHover: this.token("--nm-ink"), opacity: 0.8, lassoOnLongPress: true });
+    if (!this.plot) return fill(this.root, notice("error", "This browser has no WebGL, which the map needs; use the grid."));
     this.plot.subscribe("select", ({ points }) => this.select(points));
     this.plot.subscribe("deselect", () => this.select([]));
     this.plot.subscribe("pointOver", (n) => this.over(n));
@@ -150,10 +150,10 @@ class MapView {
   select(points) {
     if (!points.length) return fill(this.chosen);
     const ids = points.map((n) => this.columns.id[n]);
-    announce(`${number(ids.length)} images are chosen`);
+    announce(`${counted(ids.length, "image is", "images are")} chosen`);
     return fill(
       this.chosen,
-      h("span", { class: "nm-selected" }, `${number(ids.length)} ${ids.length === 1 ? "image" : "images"}, ${percent(ids.length / this.columns.id.length, 0)} of all`),
+      h("span", { class: "nm-selected" }, `${counted(ids.length, "image")}, ${percent(ids.length / this.columns.id.length, 0)} of all`),
       this.button(ids.length > MOST ? `Show the first ${number(MOST)} in the grid` : "Show in the grid", () => this.show(ids.slice(0, MOST))),
       this.button(ids.length > MOST_JUDGED ? `Curate the first ${number(MOST_JUDGED)}` : "Curate these", () => this.curate(ids.slice(0, MOST_JUDGED))),
       ids.length === 1 ? this.button("Open", () => this.doors.onItem(ids[0])) : null,

@@ -1,7 +1,7 @@
 // Mining as a person sees it: with which model to look, what the last look expects, and how far its proposal can be trusted.
 
 import { post } from "./api.js";
-import { h, number, percent, svg } from "./dom.js";
+import { counted, h, percent, svg } from "./dom.js";
 
 const SIDE = 150;
 const open = new Set(); // data sets whose figures are unfolded
@@ -45,8 +45,8 @@ export function expected(set) {
   if (!found) return null;
   const share = (value) => percent(value, 2);
   const text = [
-    `About ${number(Math.round(found.count))} captions are expected to be true of images that they are not paired with (${share(found.rate)} of all candidates, between ${share(found.low)} and ${share(found.high)}).`,
-    `An epoch would meet them as negatives ${number(Math.round(mined.collisions_per_epoch["256"]))} times at batch 256, ${number(Math.round(mined.collisions_per_epoch["4096"]))} times at 4,096.`,
+    `About ${counted(Math.round(found.count), "caption is expected to be true of an image that it is", "captions are expected to be true of images that they are")} not paired with (${share(found.rate)} of all candidates, between ${share(found.low)} and ${share(found.high)}).`,
+    `An epoch would meet them as negatives ${counted(Math.round(mined.collisions_per_epoch["256"]), "time")} at batch 256, ${counted(Math.round(mined.collisions_per_epoch["4096"]), "time")} at 4,096.`,
   ].join(" ");
   return [h("p", { class: "nm-meta nm-expected" }, text), trust(mined.quality, set.id)];
 }
@@ -57,7 +57,7 @@ function trust(quality, id) {
   return h(
     "details",
     { class: "nm-trust", open: open.has(id), ontoggle: (event) => (event.target.open ? open.add(id) : open.delete(id)) },
-    h("summary", {}, `How far the probabilities can be trusted: ${number(quality.num_verdicts)} verdicts, ${number(quality.num_match)} of them matches`),
+    h("summary", {}, `How far the probabilities can be trusted: ${counted(quality.num_verdicts, "verdict")}, ${counted(quality.num_match, "of them a match", "of them matches")}`),
     h(
       "div",
       { class: "nm-trust-body" },
@@ -81,7 +81,7 @@ export function fewOf(quality) {
   const misses = quality.num_verdicts - quality.num_match;
   const [least, kind] = quality.num_match <= misses ? [quality.num_match, "match"] : [misses, "no match"];
   if (least >= FEW) return null;
-  return h("p", { class: "nm-meta nm-few" }, `These figures rest on ${number(least)} ${least === 1 ? "verdict" : "verdicts"} that said “${kind}”: too few to believe them closely. From ${FEW} of each kind on they begin to mean something.`);
+  return h("p", { class: "nm-meta nm-few" }, `These figures rest on ${counted(least, "verdict")} that said “${kind}”: too few to believe them closely. From ${FEW} of each kind on they begin to mean something.`);
 }
 
 // Said against true; a dot's area is its number of verdicts.
@@ -96,7 +96,7 @@ function reliability(curve) {
   for (const bin of curve) {
     const dot = svg("circle", { cx: at(bin.said), cy: SIDE - at(bin.true), r: 2 + 3 * Math.sqrt(bin.num / most), class: "nm-dot" });
     const words = svg("title", {});
-    words.textContent = `said ${percent(bin.said, 0)}, true ${percent(bin.true, 0)}, ${bin.num} verdicts`;
+    words.textContent = `said ${percent(bin.said, 0)}, true ${percent(bin.true, 0)}, ${counted(bin.num, "verdict")}`;
     dot.append(words);
     chart.append(dot);
   }

@@ -1,6 +1,6 @@
 // What the desk says where there is nothing to judge: why, what comes next, and what can be done about it.
 
-import { h, notice, number, seconds } from "./dom.js";
+import { counted, h, notice, number, seconds } from "./dom.js";
 import { setSlice } from "./slice.js";
 
 const OVER = ["finished", "failed", "cancelled"];
@@ -15,10 +15,10 @@ export const jobOf = (set) => [set?.import_job, set?.mining_job].find((job) => j
 export function nothingLeft(set, { numLeased, slice, hasJudged, lookAgain, mine }) {
   const say = (sentence, ...rest) => notice("empty", sentence, ...rest);
   const button = (label, onclick) => h("button", { type: "button", class: "nm-button", onclick }, label);
-  if (slice && !numLeased) return say(`Nothing is left to judge about the ${number(slice.length)} images from the map.`, button("Go on with all images", () => setSlice(set.id, null)));
+  if (slice && !numLeased) return say(`Nothing is left to judge about the ${counted(slice.length, "image")} from the map.`, button("Go on with all images", () => setSlice(set.id, null)));
   const job = jobOf(set);
   if (job) return say(WORK[job.kind], progress(job));
-  if (numLeased) return say(`The last ${number(numLeased)} are on other people's desks; what they leave comes back within ten minutes.`, button("Look again", lookAgain));
+  if (numLeased) return say(`The last ${counted(numLeased, "is on somebody else's desk", "are on other people's desks")}; what is left there comes back within ten minutes.`, button("Look again", lookAgain));
   if (set.mining_job?.state === "failed") return say(`Looking for suggestions failed: ${set.mining_job.reason}`, button("Try again", mine));
   const sentence = !set.mining_job
     ? "No suggestions have been looked for yet."

@@ -1,7 +1,7 @@
 // Beside the desk: pace, what is left, false negatives with their interval, people, agreement, and how sure the ranking is.
 
 import { get, post } from "./api.js";
-import { fill, h, number, waiting, percent } from "./dom.js";
+import { counted, fill, h, number, percent, waiting } from "./dom.js";
 import { FEW } from "./mining.js";
 
 const EVERY_MS = 60000; // the numbers move slowly, and fifty people may be looking
@@ -45,7 +45,7 @@ export class Panel {
     const decided = Object.values(p.decided).reduce((sum, num) => sum + num, 0);
     const facts = [
       ["Your pace", p.per_minute === null ? "–" : `${number(Math.round(p.per_minute))} a minute`, p.per_minute === null ? "known after three minutes at work" : "median of your minutes at work"],
-      ["Decided, left", `${number(decided)}, ${waiting(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${number(p.num_waiting)} wait for a second person` : ""],
+      ["Decided, left", `${number(decided)}, ${waiting(p.remaining)}`, p.num_waiting && p.people.length > 1 ? `${counted(p.num_waiting, "waits", "wait")} for a second person` : ""],
       ["False negatives", interval(wrong), wrong.out_of ? `${wrong.num} of ${number(wrong.out_of)} drawn at random, bulk accepts left out; exact 95 % interval` : "known after the first ones drawn at random"],
       ["Ranking", ranked(p.ranking), sure(p.ranking)],
     ];
@@ -79,7 +79,7 @@ export class Panel {
 
 function ranked(ranking) {
   if (!ranking) return "as mined";
-  return ranking.learned ? `learned from ${number(ranking.verdicts)} verdicts` : `${number(ranking.verdicts)} verdicts seen`;
+  return ranking.learned ? `learned from ${counted(ranking.verdicts, "verdict")}` : `${counted(ranking.verdicts, "verdict")} seen`;
 }
 
 function sure(ranking) {

@@ -1,6 +1,6 @@
 // What will happen, before the click: steps, labels, collisions, memory, time, and what speaks against it.
 
-import { h, notice, number, seconds } from "./dom.js";
+import { counted, h, notice, number, seconds } from "./dom.js";
 
 // measure: an element beside the memory, to have it measured, or null
 export function planReport(report, measure = null) {
@@ -53,5 +53,5 @@ function heard(report) {
   const { extra_positives, soft, masks, hard_negatives, broken_pairs, conflicts } = report.labels;
   const known = report.num_heard - extra_positives - soft - masks - hard_negatives - broken_pairs - conflicts;
   const measure = report.num_verdicts - report.num_heard;
-  return [measure ? `${number(measure)} on held-out items measure only` : null, known > 0 ? `${number(known)} say what identical pictures or captions said already` : null].filter(Boolean).join("; ") || "all of them teach";
+  return [measure ? `${counted(measure, "on held-out items measures", "on held-out items measure")} only` : null, known > 0 ? `${counted(known, "says", "say")} what identical pictures or captions said already` : null].filter(Boolean).join("; ") || "all of them teach";
 }

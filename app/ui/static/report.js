@@ -1,7 +1,7 @@
 // The report file: the same parts as the page, from data that lies in the file itself.
 
 import { comparisonBody } from "./comparison.js";
-import { fill, h, number } from "./dom.js";
+import { counted, fill, h, number } from "./dom.js";
 import { previews } from "./previews.js";
 import { chartsOf, figuresOf, labelWords, xrayOf } from "./run_body.js";
 import { runLog } from "./run_log.js";
@@ -37,7 +37,7 @@ function facts(run) {
     ["Started from", run.model],
     ["Preset", run.preset || "custom"],
     ["Labels", run.arm === "none" ? "none (control)" : run.arm === "sham" ? `sham (control): ${labelWords(run.counts)}` : labelWords(run.counts, story.coverage)],
-    ["Data", `${number(snapshot.pairs)} pairs, ${number(snapshot.held_out)} held out`],
+    ["Data", `${counted(snapshot.pairs, "pair")}, ${number(snapshot.held_out)} held out`],
     ["Snapshot", run.snapshot.hash.slice(0, 16)],
     ["Steps", `${number(run.done)} of ${number(run.total)}`],
     ["By", run.created_by || "–"],

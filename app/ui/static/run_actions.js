@@ -1,5 +1,6 @@
 // What a person can do with a run, by its state.
 
+import { untilSeen } from "./again.js";
 import { get, post } from "./api.js";
 import { announce, fill, h, notice } from "./dom.js";
 
@@ -77,6 +78,7 @@ async function follow(job, place) {
   while (place.isConnected && !OVER.has(job.state)) {
     fill(place, notice("info", `Pushing: ${job.reason || job.state}`));
     await new Promise((done) => setTimeout(done, 2000));
+    await untilSeen();
     job = await get(`/api/jobs/${job.id}`).catch(() => job); // a server that restarts answers again
   }
   fill(place, notice(job.state === "finished" ? "info" : "error", job.reason || `The push ${job.state}.`));

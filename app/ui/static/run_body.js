@@ -1,6 +1,6 @@
 // The parts of a run that page and report share: charts, figures, previews, X-ray, configuration.
 
-import { h, number, percent } from "./dom.js";
+import { counted, h, percent } from "./dom.js";
 import { histograms } from "./histogram.js";
 import { interval, metricsTable, points, sweepTable, verdictOf } from "./metrics_table.js";
 import { runCharts } from "./run_charts.js";
@@ -25,7 +25,7 @@ function mixWords(run, sweep) {
 }
 
 function headline(gain) {
-  return h("p", { class: "nm-headline" }, h("strong", {}, `${points(gain.gain)} points mAP@R`), " against the base", gain.low === null ? "" : `, 95 % interval${interval(gain)}: ${verdictOf(gain)}`, h("span", { class: "nm-meta" }, ` · ${number(gain.num_queries)} queries, paired; bootstrap over components`));
+  return h("p", { class: "nm-headline" }, h("strong", {}, `${points(gain.gain)} points mAP@R`), " against the base", gain.low === null ? "" : `, 95 % interval${interval(gain)}: ${verdictOf(gain)}`, h("span", { class: "nm-meta" }, ` · ${counted(gain.num_queries, "query", "queries")}, paired; bootstrap over components`));
 }
 
 export function xrayOf(story, captions) {
@@ -35,14 +35,14 @@ export function xrayOf(story, captions) {
 
 export function labelWords(counts, coverage) {
   const words = [
-    [counts?.extra_positives, "extra positives"],
-    [counts?.soft, "soft positives"],
-    [counts?.masks, "masks"],
-    [counts?.hard_negatives, "hard negatives"],
-    [counts?.broken_pairs, "broken pairs left out"],
+    [counts?.extra_positives, "extra positive"],
+    [counts?.soft, "soft positive"],
+    [counts?.masks, "mask"],
+    [counts?.hard_negatives, "hard negative"],
+    [counts?.broken_pairs, "broken pair left out", "broken pairs left out"],
   ]
     .filter(([num]) => num)
-    .map(([num, name]) => `${number(num)} ${name}`);
+    .map((words) => counted(...words));
   if (counts?.hard_negatives && coverage !== undefined) words.push(`${percent(coverage, 0)} of the hard negatives met per epoch`);
   return words.length ? words.join(", ") : "no labels";
 }

@@ -1,7 +1,7 @@
 // One run, live. The page only reads: it asks for what is new while it is looked at, and closing it stops nothing.
 
 import { get } from "./api.js";
-import { fill, h, notice, number, seconds } from "./dom.js";
+import { counted, fill, h, notice, number, seconds } from "./dom.js";
 import { previews } from "./previews.js";
 import { OVER, runActions } from "./run_actions.js";
 import { chartsOf, figuresOf, labelWords, xrayOf } from "./run_body.js";
@@ -105,7 +105,7 @@ export class RunView {
     const live = !OVER.has(run.state);
     const facts = [
       page.total ? `${run.unit === "step" || run.unit === "" ? "step " : `${run.unit} `}${number(page.done)} of ${number(page.total)}` : null,
-      live && story.latest && run.state === "running" ? `${number(Math.round(story.latest.examples_per_s))} pairs/s` : null,
+      live && story.latest && run.state === "running" ? `${counted(Math.round(story.latest.examples_per_s), "pair/s", "pairs/s")}` : null,
       story.latest?.memory_bytes ? `peak memory ${(story.latest.memory_bytes / 1e9).toFixed(1)} GB` : null,
       live && page.eta_s && run.state === "running" ? `${seconds(page.eta_s)} left` : null,
       this.disk ? `${megabytes(this.disk)} on disk${this.disk.policy ? ` (${this.disk.policy})` : ""}` : null,

@@ -1,7 +1,7 @@
 // What is selected in Explore (some cards, or all that match), and what is done with it in one step that can be undone.
 
 import { post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice, number } from "./dom.js";
 import { ANSWERS } from "./verdicts.js";
 
 const STEP = 500; // what the server takes by name at once
@@ -116,7 +116,7 @@ export class Selection {
       }
       this.finish(num, done, bulk_id, path);
     } catch (error) {
-      fill(this.said, notice("error", num ? `${error.message} ${number(num)} are done.` : error.message, num ? this.undoButton(bulk_id, path) : null));
+      fill(this.said, notice("error", num ? `${error.message} ${counted(num, "is", "are")} done.` : error.message, num ? this.undoButton(bulk_id, path) : null));
     }
   }
 

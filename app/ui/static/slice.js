@@ -1,6 +1,6 @@
 // The images that a lasso of the map has sent to the desk: this tab's queue asks about them alone until they are let go.
 
-import { h, number } from "./dom.js";
+import { counted, h } from "./dom.js";
 
 const STORE = "nearmiss.slice"; // of the tab, so that a reload keeps it and another tab has its own
 const listeners = new Set();
@@ -27,6 +27,6 @@ export function setSlice(dataSetId, imageIds) {
 export function chip(dataSetId) {
   const ids = sliceOf(dataSetId);
   if (!ids) return null;
-  const words = `From the map: ${number(ids.length)} ${ids.length === 1 ? "image" : "images"}`;
+  const words = `From the map: ${counted(ids.length, "image")}`;
   return h("button", { type: "button", class: "nm-button nm-chosen nm-slice", title: "Ask about all images again", "aria-label": `${words}. Ask about all images again`, onclick: () => setSlice(dataSetId, null) }, `${words} `, h("span", { "aria-hidden": "true" }, "✕"));
 }

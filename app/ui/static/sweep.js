@@ -1,7 +1,7 @@
 // The sweep: choose a slice, judge a blind random sample of it, and accept the proposal for the rest when the bound allows.
 
 import { get, post } from "./api.js";
-import { announce, button, fill, h, notice, number, waiting, percent } from "./dom.js";
+import { announce, button, counted, fill, h, notice, number, percent, suggestions } from "./dom.js";
 import { labelOf } from "./keys.js";
 import { Sample } from "./sample.js";
 import { sliceOf } from "./slice.js";
@@ -84,7 +84,7 @@ export class SweepView {
       const plan = await post(`/api/data-sets/${this.set.id}/bulk-checks/plan`, this.wanted());
       if (asked !== this.asked) return;
       const again = plan.attempt > 1 ? ` Try ${plan.attempt} on this slice, held to ${percent(plan.level)}.` : "";
-      this.form.size.textContent = `${number(plan.num_open)} suggestions in the slice; a sample of ${number(plan.sample_size)}, none of which may be wrong.${again}`;
+      this.form.size.textContent = `${counted(plan.num_open, "suggestion")} in the slice; a sample of ${number(plan.sample_size)}, none of which may be wrong.${again}`;
     } catch (error) {
       if (asked === this.asked) this.form.size.textContent = error.message;
     }
@@ -121,7 +121,7 @@ export class SweepView {
   result() {
     const check = this.check;
     const word = ANSWERS[check.proposed].label;
-    const against = `${check.num_errors} of ${check.num_judged} were against the proposal.`;
+    const against = `${check.num_errors} of ${check.num_judged} ${check.num_errors === 1 ? "was" : "were"} against the proposal.`;
     const sure = `With ${percent(check.level)} confidence at most ${percent(check.bound, 2)} of the slice would be wrong (exact bound of Clopper and Pearson); the target is ${percent(check.target_error, 0)}.`;
     const trouble = h("p", { class: "nm-error-line", role: "alert" });
     const apply = button(`Apply “${word}” to the remaining ${number(check.num_remaining)}`, () => this.apply(apply, trouble));
@@ -155,7 +155,7 @@ export class SweepView {
       const { num_remaining } = await get(`/api/bulk-checks/${this.check.id}`);
       if (this.applying) pressed.textContent = `Applying … ${number(before - num_remaining)} of ${number(before)}`;
     };
-    this.applying = setInterval(() => look().catch(() => {}), LOOK_MS);
+    this.applying = setInterval(() => document.hidden || look().catch(() => {}), LOOK_MS);
     try {
       this.check = await post(`/api/bulk-checks/${this.check.id}/apply`);
       fill(
@@ -198,7 +198,7 @@ export class SweepView {
       h(
         "tr",
         {},
-        h("td", {}, `${ANSWERS[check.proposed].label}, ${percent(check.min_probability, 0)} to ${percent(check.max_probability, 0)}${check.num_images === null ? "" : `, ${number(check.num_images)} images from the map`}`),
+        h("td", {}, `${ANSWERS[check.proposed].label}, ${percent(check.min_probability, 0)} to ${percent(check.max_probability, 0)}${check.num_images === null ? "" : `, ${counted(check.num_images, "image")} from the map`}`),
         h("td", {}, check.person),
         h("td", {}, `${check.num_judged} of ${check.sample_size}`),
         h("td", {}, check.bound === null ? "–" : `${check.num_errors} wrong, ≤ ${percent(check.bound, 2)} (${percent(check.level)})`),
@@ -220,6 +220,6 @@ export class SweepView {
   }
 
   left() {
-    return `${waiting((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.remaining)} suggestions left`;
+    return `${suggestions((sliceOf(this.set.id) ? null : this.outbox.remaining) ?? this.remaining)} left`;
   }
 }

@@ -1,5 +1,6 @@
 // Fine-tune: a preset, what the verdicts become, one button. The form, the YAML and the code say the same.
 
+import { untilSeen } from "./again.js";
 import { get, post } from "./api.js";
 import { ConfigFields } from "./config_fields.js";
 import { fill, h, notice } from "./dom.js";
@@ -145,6 +146,7 @@ class Tune {
       while (place.isConnected && !OVER.has(job.state)) {
         fill(place, job.state === "queued" ? job.reason || "Waiting for the worker …" : `Measuring: ${job.unit === "step" ? `step ${job.done}` : "loading the model"} …`);
         await new Promise((done) => setTimeout(done, 1000));
+        await untilSeen();
         job = await get(`/api/jobs/${job.id}`).catch(() => job); // a server that restarts answers again
       }
       if (!place.isConnected) return; // the form has changed meanwhile and asks anew

@@ -1,7 +1,7 @@
 // Verdicts as files, for one data set: download in any shape, take over from this or another tool with its columns mapped.
 
 import { post } from "./api.js";
-import { announce, fill, h, notice, number } from "./dom.js";
+import { announce, counted, fill, h, notice, number } from "./dom.js";
 import { piece } from "./import.js";
 import { loadDataSets } from "./state.js";
 import { ANSWERS } from "./verdicts.js";
@@ -94,7 +94,7 @@ class VerdictFiles {
     try {
       fill(this.answer, h("p", { class: "nm-meta nm-loading" }, "Importing …"));
       const done = await this.ask(false);
-      const said = `${number(done.num_new)} verdicts are new, ${number(done.num_same)} stood already, ${number(done.num_rejected)} rows were refused.`;
+      const said = `${counted(done.num_new, "verdict is", "verdicts are")} new, ${number(done.num_same)} stood already, ${counted(done.num_rejected, "row was", "rows were")} refused.`;
       const undo = h("button", { type: "button", class: "nm-button", onclick: () => this.undo(undo, done.bulk_id) }, "Undo");
       fill(this.answer, notice("info", said, done.num_new ? undo : null), done.rejected.slice(0, 10).map((line) => h("p", { class: "nm-meta" }, line)));
       fill(this.preview);
