@@ -119,7 +119,8 @@ def override(names: tuple[str, ...], base_image: str, pictures: Path) -> str:
     parts = []
     for name in names:
         own = {
-            "web": "    ports: !reset []\n",
+            # podman before 4.4 knows no interval of the start
+            "web": "    ports: !reset []\n    healthcheck: { start_interval: !reset null }\n",
             "worker-cpu": f'    volumes: ["{pictures}:/pictures:ro"]\n',
         }.get(name, "")
         parts.append(

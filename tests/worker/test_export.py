@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_desk, png
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -17,6 +16,7 @@ from app.actions.take_snapshot import take_snapshot
 from app.errors import NearmissError
 from app.media.store import MediaStore
 from app.store.models import Caption, Image, Pair
+from tests.import_desk import make_desk, png
 
 CAPTIONS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r\"',;|"), min_size=1, max_size=40

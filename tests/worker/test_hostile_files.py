@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import png
 from PIL import Image as Picture
 from PIL import ImageDraw
 from sqlalchemy import select
@@ -30,6 +29,7 @@ from app.sources.open_source import open_source
 from app.sources.rows import Rejected, Row
 from app.sources.tar_shards import MAX_MEMBER_BYTES
 from app.store.models import Caption, Event, Image, Job, Pair
+from tests.import_desk import png
 
 RED = (200, 10, 20)
 

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import png
+
+from tests.import_desk import png
 
 pytest.importorskip("datasets")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

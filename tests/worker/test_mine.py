@@ -9,7 +9,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import png
 from sqlalchemy import delete, func, select
 
 import worker.mine
@@ -29,6 +28,7 @@ from app.store.reads.data_sets import mined_numbers
 from app.store.reads.queue import next_items
 from clipcore.mining import topk
 from clipcore.mining.duplicates import WIDTH
+from tests.import_desk import png
 from worker.context import JobContext
 from worker.embed import _kept, remember
 

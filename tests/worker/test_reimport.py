@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import png
 from sqlalchemy import func, select
 
 from app.actions.decide import Decision, decide
@@ -26,6 +25,7 @@ from app.media.pictures import original_key
 from app.media.store import MediaStore
 from app.media.vectors import get_vectors
 from app.store.models import CurrentVerdict, DataSet, Embedding, Image, Job, Suggestion
+from tests.import_desk import png
 
 VERDICT = "00000000-0000-4000-8000-000000000001"
 

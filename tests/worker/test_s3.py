@@ -6,13 +6,13 @@ import zipfile
 
 import fsspec
 import pytest
-from conftest import make_desk, png
 from fastapi.testclient import TestClient
 
 from app.actions.import_data_set import import_again, import_data_set
 from app.actions.start_export import start_export
 from app.api import create_app
 from app.media.store import MediaStore
+from tests.import_desk import make_desk, png
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")

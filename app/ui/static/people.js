@@ -1,10 +1,11 @@
 // People: oneself, one's tokens, and for admins accounts, invitations, access to the chosen data set, the audit log.
 
 import { get, post, remove } from "./api.js";
-import { announce, fill, h, notice } from "./dom.js";
-import { current, onDataSet } from "./state.js";
+import { announce, button, fill, h, notice } from "./dom.js";
+import { current, onDataSet, state } from "./state.js";
 
 const ROLES = ["viewer", "annotator", "admin"];
+const NUM_LINES = 50; // of the audit log at a time
 
 export function personMenu(root) {
   const leave = async () => {
@@ -25,7 +26,7 @@ export function people(root) {
 class People {
   constructor(root) {
     this.root = root;
-    this.said = h("div", {});
+    this.said = h("div", { class: "nm-people-said" });
     this.you = h("section", {});
     this.accounts = h("section", {});
     this.access = h("section", {});
@@ -58,12 +59,26 @@ class People {
     }
   }
 
+  // what was said before stays; null where it cannot be read
+  async read(path, query) {
+    try {
+      return await get(path, query);
+    } catch (error) {
+      fill(this.said, notice("error", error.message));
+      return null;
+    }
+  }
+
   // a secret is shown once, in a field that can be copied
   show(what, secret) {
     const field = h("input", { value: secret, readOnly: true, "aria-label": what, class: "nm-secret", onfocus: () => field.select() });
-    fill(this.said, notice("info", `${what} (shown this one time):`, field));
+    const copy = () => navigator.clipboard.writeText(secret).then(() => announce("Copied."), () => field.select());
+    // browsers give the clipboard to https and this machine only
+    fill(this.said, notice("info", `${what} (shown this one time):`, field, navigator.clipboard ? button("Copy", copy) : null));
     this.said.scrollIntoView({ block: "nearest" });
     field.focus();
+    field.scrollLeft = 0;
+    if (this.me.role === "admin") this.drawAudit();
   }
 
   drawYou() {
@@ -105,10 +120,13 @@ class People {
     const here = h("input", { type: "checkbox" });
     const make = async (event) => {
       event.preventDefault();
-      const body = { name: name.value, role: role.value, days: Number(days.value), data_set_id: here.checked ? (current()?.id ?? null) : null };
-      const made = await this.act(() => post("/api/me/tokens", body));
-      if (made) this.show("The token", made.secret);
-      this.drawTokens(await get("/api/me/tokens"));
+      const body = () => ({ name: name.value, role: role.value, days: Number(days.value), data_set_id: here.checked ? chosenId() : null });
+      const made = await this.act(async () => post("/api/me/tokens", body()));
+      if (!made) return;
+      this.show("The token", made.secret);
+      event.target.reset();
+      const all = await this.read("/api/me/tokens");
+      if (all) this.drawTokens(all);
     };
     return h(
       "form",
@@ -126,15 +144,18 @@ class People {
       const left = await this.act(() => remove(`/api/me/tokens/${token.id}`), `The token ${token.name} has ended.`);
       if (left) this.drawTokens(left);
     };
-    const line = (t) => `${t.name}: ${t.role ?? "all you may"}${t.data_set_id ? ` on data set ${t.data_set_id}` : ""}, until ${new Date(t.expires_at * 1000).toLocaleDateString()}`;
-    fill(this.tokens, all.map((t) => h("li", {}, h("span", {}, line(t)), button("End", () => end(t)))));
+    const line = (t) => `${t.name}: ${t.role ?? "all you may"}${t.data_set_id ? ` on ${nameOf(t.data_set_id)}` : ""}, until ${new Date(t.expires_at * 1000).toLocaleDateString()}`;
+    if (!all.length) return fill(this.tokens, h("li", { class: "nm-meta" }, "None yet. With one, a script can do what you may, or less."));
+    return fill(this.tokens, all.map((t) => h("li", {}, h("span", {}, line(t)), button("End", () => end(t)))));
   }
 
   async drawAccounts() {
-    const all = await this.act(() => get("/api/people"));
+    const all = await this.read("/api/people");
     if (!all) return;
-    fill(this.accounts, h("h2", {}, "Accounts"), all.length ? this.table(all) : null, all.length ? this.inviteForm() : null, this.addForm(all.length === 0));
-    if (all.length) await this.drawAudit();
+    const some = all.length > 0;
+    const forms = [h("h3", {}, "Invite somebody"), this.inviteForm(), h("h3", {}, "Add an account yourself"), this.addForm(false)];
+    fill(this.accounts, h("h2", {}, "Accounts"), some ? [this.table(all), forms] : this.addForm(true));
+    if (some) await this.drawAudit();
   }
 
   table(all) {
@@ -151,10 +172,10 @@ class People {
       const away = async () => {
         if (confirm(`Remove the account of ${p.name}? Their verdicts stay.`)) redraw(await this.act(() => remove(`/api/people/${p.id}`), `${p.name} has no account any more.`));
       };
-      return h("tr", {}, h("th", { scope: "row" }, p.name), h("td", {}, role), h("td", {}, scope), h("td", {}, button("New password", reset), button("Remove", away)));
+      return h("tr", {}, h("th", { scope: "row" }, p.name), h("td", {}, role), h("td", {}, scope), h("td", { class: "nm-people-acts" }, button("New password", reset), button("Remove", away)));
     };
     const head = ["Name", "Role", "Where", ""].map((text) => h("th", { scope: "col" }, text));
-    return h("div", { class: "nm-people-scroll" }, h("table", { class: "nm-people-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, all.map(row))));
+    return h("table", { class: "nm-people-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, all.map(row)));
   }
 
   inviteForm() {
@@ -162,11 +183,11 @@ class People {
     const where = choice({ here: "the chosen data set", all: "all data sets" }, "here");
     const send = async (event) => {
       event.preventDefault();
-      const body = { role: role.value, data_set_id: where.value === "here" ? (current()?.id ?? null) : null };
-      const made = await this.act(() => post("/api/invitations", body));
+      const body = () => ({ role: role.value, data_set_id: where.value === "here" ? chosenId() : null });
+      const made = await this.act(async () => post("/api/invitations", body()));
       if (made) this.show("A link for one person, valid for a week", `${location.origin}/join/${made.secret}`);
     };
-    return h("form", { class: "nm-people-form", onsubmit: send }, field("Invite as", role), field("On", where), submit("Make a link"));
+    return h("form", { class: "nm-people-form", onsubmit: send }, field("As", role), field("On", where), submit("Make a link"));
   }
 
   addForm(first) {
@@ -183,7 +204,7 @@ class People {
     return h(
       "form",
       { class: "nm-people-form", onsubmit: add },
-      field(first ? "Name of the first admin" : "Add an account: name", name),
+      field(first ? "Name of the first admin" : "Name", name),
       field("Password, at least 10 characters", password),
       role ? field("Role on all data sets", role) : null,
       submit(first ? "Add the admin and log in" : "Add"),
@@ -201,7 +222,7 @@ class People {
       return fill(this.access); // not an admin here
     }
     const row = (p) => {
-      const own = choice({ "": "nothing more", viewer: "viewer", annotator: "annotator", admin: "admin" }, p.granted[set.id] ?? "", `Role of ${p.name} here`);
+      const own = choice({ "": p.limited ? "no access" : "as everywhere", viewer: "viewer", annotator: "annotator", admin: "admin" }, p.granted[set.id] ?? "", `Role of ${p.name} here`);
       own.onchange = async () => (await this.act(() => post(`/api/data-sets/${set.id}/people/${p.id}`, { role: own.value || null }), `Saved: ${p.name}.`)) && this.drawAccess();
       return h("li", {}, h("span", {}, `${p.name}${p.limited ? "" : ` (${p.role} everywhere)`}`), own);
     };
@@ -209,13 +230,16 @@ class People {
       const made = await this.act(() => post(`/api/data-sets/${set.id}/invitations`, { role: "annotator" }));
       if (made) this.show(`A link for one annotator of ${set.name}`, `${location.origin}/join/${made.secret}`);
     };
-    const others = this.me.role === "admin" ? this.grantForm(set) : null;
+    const others = this.me.role === "admin" ? await this.grantForm(set) : null;
+    if (current()?.id !== set.id) return null; // another one was chosen meanwhile
     return fill(this.access, h("h2", {}, `Who sees ${set.name}`), h("ul", { class: "nm-people-list" }, all.map(row)), others, button("Invite an annotator to it", link));
   }
 
-  grantForm(set) {
-    const person = h("select", { "aria-label": "Person" });
-    get("/api/people").then((all) => fill(person, all.filter((p) => p.limited && !p.granted[set.id]).map((p) => h("option", { value: p.id }, p.name))), () => {});
+  // null where everybody sees the data set already
+  async grantForm(set) {
+    const blind = ((await this.read("/api/people")) ?? []).filter((p) => p.limited && !p.granted[set.id]);
+    if (!blind.length) return null;
+    const person = h("select", {}, blind.map((p) => h("option", { value: p.id }, p.name)));
     const role = roles("annotator");
     const give = async (event) => {
       event.preventDefault();
@@ -225,16 +249,42 @@ class People {
   }
 
   async drawAudit() {
-    const lines = await this.act(() => get("/api/audit", { limit: 50 }));
-    const row = (a) => h("tr", {}, h("td", {}, new Date(a.created_at).toLocaleString()), h("td", {}, a.person), h("td", {}, a.action), h("td", {}, Object.entries(a.detail).map(([k, v]) => `${k}: ${v}`).join(", ")));
+    const lines = await this.read("/api/audit", { limit: NUM_LINES });
+    if (!lines) return;
+    const row = (a) => h("tr", {}, h("td", {}, new Date(a.created_at).toLocaleString()), h("td", {}, a.person), h("td", {}, a.action), h("td", {}, Object.entries(a.detail).map(said).join(", ")));
     const head = ["When", "Who", "What", "Which"].map((text) => h("th", { scope: "col" }, text));
-    fill(this.audit, h("h2", {}, "Audit log"), h("div", { class: "nm-people-scroll" }, h("table", { class: "nm-people-table" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, (lines ?? []).map(row)))));
+    const body = h("tbody", {}, lines.map(row));
+    const more = async () => {
+      const next = await this.read("/api/audit", { limit: NUM_LINES, before: lines.at(-1).id });
+      if (!next) return;
+      lines.push(...next);
+      body.append(...next.map(row));
+      older.hidden = next.length < NUM_LINES;
+    };
+    const older = button("Older entries", more);
+    older.hidden = lines.length < NUM_LINES;
+    fill(this.audit, h("h2", {}, "Audit log"), h("table", { class: "nm-people-table nm-audit" }, h("thead", {}, h("tr", {}, head)), body), older);
   }
+}
+
+// Raises where there is none: null would mean all of them.
+function chosenId() {
+  const set = current();
+  if (!set) throw new Error("No data set is chosen.");
+  return set.id;
+}
+
+const nameOf = (id) => state.dataSets.find((set) => set.id === Number(id))?.name ?? `data set ${id}`;
+
+// A detail of an audit line, in words.
+function said([name, value]) {
+  if (name === "data_set_id") return value === null ? "on all data sets" : `on ${nameOf(value)}`;
+  if (name === "limited") return value ? "on granted data sets" : "on all data sets";
+  return `${name.replaceAll("_", " ")}: ${value ?? "none"}`;
 }
 
 const field = (name, input) => h("label", { class: "nm-field" }, name, input);
 const submit = (name) => h("button", { type: "submit", class: "nm-button" }, name);
-const button = (name, onclick) => h("button", { type: "button", class: "nm-button", onclick }, name);
 
 function choice(options, chosen, label) {
   return h("select", { "aria-label": label ?? null }, Object.entries(options).map(([value, name]) => h("option", { value, selected: value === chosen }, name)));
