@@ -52,9 +52,10 @@ bench-full: $(VENV)/ready ## the performance suite at the documented sizes (hour
 	@$(BIN)/uv pip install -q --python $(BIN)/python -e .[bench]
 	@$(BIN)/python benchmarks/run.py && $(BIN)/python docs/make_tables.py
 
-bench-value: $(VENV)/ready ## does curation help? docs/evidence.md (most of an hour of one core; can be stopped and goes on)
+bench-value: $(VENV)/ready ## does curation help? docs/evidence.md (some two hours of one core; can be stopped and goes on)
 	@$(BIN)/uv pip install -q --python $(BIN)/python -e .[bench]
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value.py && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/value_many.py && $(BIN)/python docs/make_tables.py
+	@export OMP_NUM_THREADS=1; for part in value value_many value_bases; do $(BIN)/python benchmarks/$$part.py || exit 1; done
+	@OMP_NUM_THREADS=1 NEARMISS_BASE_SEED=1 $(BIN)/python benchmarks/value_sweep.py && $(BIN)/python docs/make_tables.py
 
 bench-gpu: $(VENV)/ready ## the training step on a CUDA device against open_clip's accumulation
 	@$(BIN)/python benchmarks/step_gpu.py

@@ -117,7 +117,7 @@ def table(name: str) -> str:
         return f"*Not measured yet: `python benchmarks/{file}.py`.*"
     if file == "value":
         return _value(found, part)
-    if file == "value_many":
+    if file in ("value_many", "value_bases", "value_sweep"):
         return f"*{_when(found)}; {found['seeds']} seeds*\n\n" + "\n".join(found["table"])
     if file == "profiles":
         return _profile(found["paths"][part], found["before"]["paths"].get(part), found["before"]["commit"])
