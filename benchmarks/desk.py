@@ -51,7 +51,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="nm-desk-", dir="/tmp"))
     try:
         sqlite = desk(folder / "sqlite", "", 5_000 if small else 200_000, 10 if small else 120)
-        server = Postgres(options=["fsync=off"])
+        server = Postgres()
         try:
             postgres = desk(
                 folder / "postgres", server.url, 5_000 if small else 1_000_000, 10 if small else 120

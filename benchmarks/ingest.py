@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from result import write_result
+from servers import Postgres
 from sqlalchemy import func, select, text
 
 from app.actions.add_rows import MAX_ROWS, NewRow, add_rows
@@ -291,13 +292,9 @@ def api_latency_ms(settings: Settings) -> dict[str, float]:
 
 
 def postgres(stack: ExitStack) -> str:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    import conftest
-
-    server = conftest.postgres_url.__wrapped__()
-    url = next(server)
-    stack.callback(lambda: next(server, None))
-    return str(url)
+    server = Postgres()
+    stack.callback(server.close)
+    return server.url
 
 
 def main() -> None:
