@@ -70,7 +70,7 @@ def test_bulk_accept_is_refused_before_the_sample_and_allowed_by_the_bound(seede
         num_sample, num_slice = len(check.sample_ids), check.slice_size
         assert num_sample == smallest_sample(0.2) == 14
         assert result_of(session, check).bound is None
-        with pytest.raises(Conflict, match="14 of the sample's 14 are not judged"):
+        with pytest.raises(Conflict, match="of the sample's 14, 14 are not judged"):
             apply_batch(session, check_id, person="ana")
     judge(seeded, check_id, ["no_match"] * 13)
     with seeded.reading() as session:
@@ -97,7 +97,7 @@ def test_one_error_closes_the_slice_and_a_second_try_needs_more(seeded: Database
     with seeded.transaction() as session:
         result = result_of(session, get_check(session, check_id))
         assert (result.num_errors, result.may_apply) == (1, False)
-        with pytest.raises(Conflict, match="1 of 14 were against the proposal"):
+        with pytest.raises(Conflict, match="1 of 14 was against the proposal"):
             apply_batch(session, check_id, person="ana")
     with seeded.reading() as session:
         second = start_check(session, 1, wanted=ALL, person="ana", target_error=0.2, seed=4)
