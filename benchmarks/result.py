@@ -36,8 +36,8 @@ def write_result(name: str, figures: dict[str, Any], *, quick: bool = False, **n
     result = {
         "machine": machine(),
         "versions": versions(),
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else ""),
-        "command": " ".join(["python", *(str(Path(sys.argv[0])), *sys.argv[1:])]),
+        "commit": git("rev-parse", "HEAD") + (" with changes" if _changed() else ""),
+        "command": " ".join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "figures": figures,
         **notes,
@@ -83,6 +83,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _changed() -> str:
+    """What differs from the commit, but for results, which the benchmark before this one may just have written."""
+    return git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs/plots")
 
 
 def git(*arguments: str) -> str:
