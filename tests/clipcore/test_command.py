@@ -18,6 +18,7 @@ from app.demo.openmoji import drawings, rasterise
 from clipcore.__main__ import main
 from clipcore.example import caption_id_of
 from clipcore.step import Stepper
+from tests.tiny_towers import tiny_towers
 
 YAML = """
 model: {name: "local-dir:%s", train: all}
@@ -28,14 +29,6 @@ max_steps: 6
 save_every_s: 1000
 device: cpu
 """
-TINY = {
-    "model_cfg": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8},
-        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
-}
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +86,7 @@ def test_ctrl_c_in_the_middle_of_a_step_saves_and_the_same_command_ends_with_the
     table, tmp_path, monkeypatch, capsys
 ):
     torch.set_num_threads(1)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY))
-    model = {"model": {"name": f"local-dir:{tmp_path}", "from_scratch": True, "train": "all"}}
+    model = {"model": {"name": tiny_towers(tmp_path), "from_scratch": True, "train": "all"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(yaml.safe_load(YAML % BASE_MODEL) | model))
     command = [str(tmp_path / "run.yaml"), "--pairs", str(table), "--out"]
     assert main([*command, str(tmp_path / "undisturbed")]) == 0
