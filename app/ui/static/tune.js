@@ -1,6 +1,6 @@
 // Fine-tune: a preset, what the verdicts become, one button. The form, the YAML and the code say the same.
 
-import { untilSeen } from "./again.js";
+import { Again, untilSeen } from "./again.js";
 import { get, post } from "./api.js";
 import { ConfigFields } from "./config_fields.js";
 import { fill, h, notice } from "./dom.js";
@@ -12,6 +12,7 @@ import { probes } from "./probes.js";
 import { onDataSet } from "./state.js";
 
 const WAIT_MS = 300; // after the last key
+const NO_MODEL_MS = 3000; // between two looks whether there is a model by now, as the demo's import brings one
 
 export function tune(root, { onStarted }) {
   const view = new Tune(root, onStarted);
@@ -30,6 +31,7 @@ class Tune {
     this.name = h("input", { type: "text", maxLength: 150, placeholder: "named by preset and number" });
     this.picker = new ModelPicker(() => this.preview());
     this.text = new PlanText({ edited: () => this.later(), form: () => this.backToForm() });
+    this.again = new Again(() => this.preview(), () => this.report);
     this.newKey();
   }
 
@@ -118,7 +120,11 @@ class Tune {
   async preview() {
     if (!this.fields) return; // still loading; open() comes back here
     this.allow(false);
-    if (!this.picker.value) return fill(this.report, notice("error", "There is no model to start from: add one beside, or import the demo."));
+    if (!this.picker.value) this.picker.show(await get("/api/models").catch(() => []));
+    if (!this.picker.value) {
+      if (!this.report.hasChildNodes()) fill(this.report, notice("info", "There is no model to start from yet. The demo brings one when its import ends; your own you add beside."));
+      return this.again.after(NO_MODEL_MS);
+    }
     const asked = (this.asked = Symbol("asked"));
     try {
       const report = await post("/api/runs/preview", this.wish());
